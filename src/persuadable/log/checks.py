@@ -1,0 +1,138 @@
+"""What makes a log usable; each refusal names the column, the row and the remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.errors import ActionError, DataError, OutcomeError, PropensityError
+from persuadable.spaces import Discrete
+
+SUM_TOLERANCE = 1e-4  # float32 propensities over a few actions sum to 1 within this
+
+
+def _first(mask: NDArray[np.bool_]) -> int | None:
+    rows = np.flatnonzero(mask)
+    return int(rows[0]) if rows.size else None
+
+
+def arms(action: NDArray[np.int16], actions: Discrete, column: str) -> None:
+    """Every action was taken at least once."""
+    counts = np.bincount(action, minlength=len(actions))
+    if np.count_nonzero(counts) < 2:
+        only = actions.names[int(counts.argmax())]
+        raise ActionError(
+            f"Only one arm has rows: all {action.size} took {only!r}",
+            where=f"column {column!r}",
+            remedy="An effect needs a control and a treated group; pass the rows of both.",
+        )
+    if not counts.all():
+        raise ActionError(
+            f"Nobody took {actions.names[int(counts.argmin())]!r}",
+            where=f"column {column!r}",
+            remedy="Leave actions without rows out of the log.",
+        )
+
+
+def numbers(values: Any, column: str, *, positive: bool = False) -> NDArray[np.floating[Any]]:
+    """(n,) finite numbers; narrow types stay narrow (booleans and small integers become float32)."""
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise OutcomeError(
+            f"Column {column!r} has {array.ndim} dimensions, expected 1", remedy="Pass one value per row."
+        )
+    if array.dtype.kind not in "fiub":
+        row = _first(np.array([not isinstance(v, int | float | np.number) for v in array.tolist()], dtype=np.bool_))
+        raise OutcomeError(
+            f"Column {column!r} is not numeric: it holds {array.tolist()[row or 0]!r}",
+            where=f"row {row or 0}",
+            remedy="Convert it to numbers, e.g. 1 for yes and 0 for no.",
+        )
+    if array.dtype.kind in "bui" and array.dtype.itemsize <= 2:
+        array = array.astype(np.float32)
+    elif array.dtype != np.float32:
+        array = array.astype(np.float64)
+    if (row := _first(~np.isfinite(array))) is not None:
+        raise OutcomeError(
+            f"Column {column!r} holds {array[row]}",
+            where=f"row {row}",
+            remedy="Fill in the value (0 where nothing happened) or drop the row.",
+        )
+    if positive and (row := _first(array <= 0)) is not None:
+        raise DataError(
+            f"Column {column!r} holds {array[row]}, weights must be positive",
+            where=f"row {row}",
+            remedy="Drop rows that should not count.",
+        )
+    return array
+
+
+def length(values: Any, n: int, what: str) -> None:
+    """As many values as the log has rows."""
+    if len(values) != n:
+        raise DataError(f"{what} has {len(values)} rows, the features have {n}", remedy="Pass one value per row.")
+
+
+def propensities(
+    table: NDArray[Any], action: NDArray[np.int16], actions: Discrete, eligible: NDArray[np.bool_] | None
+) -> None:
+    """(n, A) in (0, 1] wherever the action is eligible, 0 elsewhere, rows summing to 1."""
+    expected = (action.size, len(actions))
+    if table.ndim != 2 or table.shape != expected:
+        raise PropensityError(
+            f"Propensities have shape {table.shape}, expected {expected}",
+            remedy="Pass one column per action, the control first.",
+        )
+    probe = table[:1] if table.strides[0] == 0 and eligible is None else table
+    allowed = np.ones(probe.shape, dtype=np.bool_) if eligible is None else eligible
+    wrong = ~np.isfinite(probe) | (probe > 1) | np.where(allowed, probe <= 0, probe != 0)
+    if wrong.any():
+        row, column = (int(i[0]) for i in np.nonzero(wrong))
+        raise PropensityError(
+            f"The propensity of {actions.names[column]!r} is {probe[row, column]:.6g}, outside (0, 1]"
+            + ("" if allowed[row, column] else " for an ineligible action, where it must be 0"),
+            where=f"row {row}",
+            remedy="Log the probability each eligible action was chosen with; drop rows without randomness.",
+        )
+    total = probe.sum(axis=1)
+    if (row_ := _first(np.abs(total - 1) > SUM_TOLERANCE)) is not None:
+        raise PropensityError(
+            f"Propensities sum to {total[row_]:.6g}, not 1",
+            where=f"row {row_}",
+            remedy="Give the probability of every action, the control among them.",
+        )
+
+
+def eligibility(table: NDArray[np.bool_], action: NDArray[np.int16], actions: Discrete) -> None:
+    """(n, A); the control is always eligible, and nobody took an ineligible action."""
+    if table.shape != (action.size, len(actions)):
+        raise ActionError(
+            f"Eligibility has shape {table.shape}, expected {(action.size, len(actions))}",
+            remedy="Pass one column per action, the control first.",
+        )
+    if (row := _first(~table[:, 0])) is not None:
+        raise ActionError(
+            f"The control {actions.control!r} is marked ineligible",
+            where=f"row {row}",
+            remedy="Doing nothing is always possible; leave the control eligible.",
+        )
+    if (row := _first(~table[np.arange(action.size), action])) is not None:
+        raise ActionError(
+            f"The action taken, {actions.names[action[row]]!r}, was not eligible",
+            where=f"row {row}",
+            remedy="Correct the eligibility or drop the row.",
+        )
+
+
+def one_row_per_unit(unit: NDArray[Any], rows: NDArray[np.uint64], column: str) -> None:
+    """No unit twice."""
+    _, first, counts = np.unique(rows, return_index=True, return_counts=True)
+    if (repeated := np.flatnonzero(counts > 1)).size:
+        unit_rows = np.flatnonzero(rows == rows[first[repeated[0]]])
+        raise DataError(
+            f"Unit {unit[unit_rows[0]]!s} appears {unit_rows.size} times, one row per unit was promised",
+            where=f"column {column!r}, rows {unit_rows[0]} and {unit_rows[1]}",
+            remedy="Aggregate to one row per unit, or drop one_row_per_unit=True.",
+        )

@@ -1,0 +1,338 @@
+"""From frames, arrays and files to a validated log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.errors import ActionError, DataError, ParameterError, PropensityError
+from persuadable.features import Features, label_text, native_frame
+from persuadable.fingerprint import content_seed, row_identities, unit_identities
+from persuadable.log import checks
+from persuadable.log.decisions import DecisionLog
+from persuadable.spaces import Discrete
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which column plays which part; the arguments of ``DecisionLog.from_frame``."""
+
+    action: str
+    control: str | int | bool
+    outcomes: tuple[str, ...]
+    features: tuple[str, ...] | None
+    categorical: tuple[str, ...]
+    propensity: Any
+    cost: str | None
+    unit: str | None
+    one_row_per_unit: bool
+    time: str | None
+    weight: str | None
+    eligible: Any
+    stage: str | None
+
+    def taken(self) -> list[str]:
+        """Columns with a role other than feature."""
+        singles = [self.action, self.cost, self.unit, self.time, self.weight, self.stage]
+        named = [v for m in (self.propensity, self.eligible) if isinstance(m, Mapping) for v in m.values()]
+        if isinstance(self.propensity, str):
+            named.append(self.propensity)
+        return [c for c in (*singles, *self.outcomes, *named) if isinstance(c, str)]
+
+
+def read_file(path: str | PathLike[str]) -> Any:
+    """A CSV or Parquet file as a polars frame."""
+    import polars as pl
+
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"There is no file {str(path)!r}", remedy="Check the path; CSV and Parquet files can be read.")
+    endings = set(file.suffixes)
+    try:
+        if endings & {".parquet", ".pq"}:
+            return pl.read_parquet(file)
+        if endings & {".csv", ".tsv"}:
+            separator = "\t" if ".tsv" in endings else ","
+            return pl.read_csv(file, separator=separator, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{file.name!r} cannot be read: {error}", remedy="Check that the file is whole.") from error
+    raise DataError(f"{file.name!r} is neither CSV nor Parquet", remedy="Name it .csv, .csv.gz, .tsv or .parquet.")
+
+
+def stem(path: str | PathLike[str]) -> str:
+    """The file's name without its endings."""
+    return Path(path).name.split(".")[0]
+
+
+def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
+    frame = native_frame(data)
+    _require_columns([*roles.taken(), *(roles.features or ())], frame.columns)
+    if not len(frame):
+        raise DataError(f"The log {name!r} is empty", remedy="Pass at least one row per arm.")
+    if not roles.outcomes:
+        raise ParameterError("No outcome was named", remedy="Pass outcomes= with at least one column.")
+    chosen = _feature_names(roles, frame.columns)
+    features = Features.of(frame.select(chosen).to_native(), categorical=[c for c in roles.categorical if c in chosen])
+    outcomes = {c: _number_column(frame[c]) for c in _with_cost(roles)}
+
+    def column(c: str | None) -> Any:
+        return None if c is None else _plain_column(frame[c])
+
+    def table(spec: Any) -> Any:
+        if not isinstance(spec, Mapping):
+            return frame[spec].to_numpy() if isinstance(spec, str) else spec
+        return {label: frame[v].to_numpy() if isinstance(v, str) else v for label, v in spec.items()}
+
+    return _build(
+        features,
+        _labels(frame[roles.action]),
+        outcomes,
+        control=label_text(roles.control),
+        action_names=None,
+        propensity=table(roles.propensity),
+        cost=roles.cost,
+        unit=column(roles.unit),
+        one_row_per_unit=roles.one_row_per_unit,
+        time=column(roles.time),
+        weight=None if roles.weight is None else _number_column(frame[roles.weight]),
+        eligible=table(roles.eligible),
+        stage=column(roles.stage),
+        name=name,
+        places={"action": roles.action, "unit": roles.unit or "unit", "weight": roles.weight or "weight"},
+    )
+
+
+def from_arrays(
+    features: Any, action: Any, outcomes: Mapping[str, Any], *, action_names: Sequence[str] | None, **rest: Any
+) -> DecisionLog:
+    matrix = Features.of(features)
+    labels = np.asarray(action)
+    if labels.ndim != 1:
+        raise ActionError(f"Actions have {labels.ndim} dimensions, expected 1", remedy="Pass one action per row.")
+    if not len(matrix):
+        raise DataError("The log is empty", remedy="Pass at least one row per arm.")
+    control = label_text(rest.pop("control"))
+    if action_names is not None:
+        control = action_names[int(control)] if control.isdigit() and control not in action_names else control
+    return _build(matrix, labels, outcomes, control=control, action_names=action_names, places=_ARRAY_PLACES, **rest)
+
+
+_ARRAY_PLACES = {"action": "action", "unit": "unit", "weight": "weight"}
+
+
+def _build(
+    features: Features,
+    labels: NDArray[Any],
+    outcomes: Mapping[str, Any],
+    *,
+    control: str,
+    action_names: Sequence[str] | None,
+    propensity: Any,
+    cost: str | None,
+    unit: Any,
+    one_row_per_unit: bool,
+    time: Any,
+    weight: Any,
+    eligible: Any,
+    stage: Any,
+    name: str,
+    places: Mapping[str, str],
+) -> DecisionLog:
+    n = len(features)
+    for what, values in (("action", labels), ("unit", unit), ("time", time), ("weight", weight), ("stage", stage)):
+        if values is not None:
+            checks.length(values, n, places.get(what, what))
+    codes, actions = encode_actions(labels, control, action_names, places["action"])
+    checks.arms(codes, actions, places["action"])
+    kept = {str(k): checks.numbers(v, str(k)) for k, v in outcomes.items()}
+    for k, v in kept.items():
+        checks.length(v, n, f"Outcome {k!r}")
+    if cost is not None and cost not in kept:
+        raise ParameterError(f"The cost {cost!r} is not among the outcomes", remedy=f"The outcomes are {list(kept)}.")
+    allowed = None if eligible is None else _action_table(eligible, n, actions, default=True).astype(np.bool_)
+    if allowed is not None:
+        checks.eligibility(allowed, codes, actions)
+    logged = None if propensity is None else _propensity_table(propensity, n, actions)
+    if logged is not None:
+        checks.propensities(logged, codes, actions, allowed)
+    who = None if unit is None else _known(np.asarray(unit), places["unit"])
+    rows = (
+        unit_identities(who)
+        if who is not None
+        else row_identities(n, content_seed([features.values, codes, *kept.values()]))
+    )
+    if who is not None and one_row_per_unit:
+        checks.one_row_per_unit(who, rows, places["unit"])
+    return DecisionLog(
+        features=Features(features.values, features.columns, rows),
+        action=codes,
+        actions=actions,
+        outcomes=kept,
+        rows=rows,
+        propensities=logged,
+        propensity_source=None if logged is None else "logged",
+        cost_name=cost,
+        eligible=allowed,
+        time=None if time is None else _known(np.asarray(time), "time"),
+        weight=None if weight is None else checks.numbers(weight, places["weight"], positive=True),
+        unit=who,
+        stage=None if stage is None else _stages(stage),
+        name=name,
+    )
+
+
+def encode_actions(
+    labels: NDArray[Any], control: str, names: Sequence[str] | None, column: str
+) -> tuple[NDArray[np.int16], Discrete]:
+    """Codes (n,) and the space, the control first and treatments in order of their labels."""
+    _known(labels, column, ActionError)
+    distinct, inverse = np.unique(labels, return_inverse=True)
+    texts = [label_text(v) for v in distinct.tolist()]
+    if names is not None and distinct.dtype.kind in "iub":
+        out_of_range = [v for v in distinct.tolist() if not 0 <= int(v) < len(names)]
+        if out_of_range:
+            raise ActionError(
+                f"Action code {out_of_range[0]} has no name among {list(names)}",
+                where=f"column {column!r}, row {np.flatnonzero(labels == out_of_range[0])[0]}",
+                remedy="Give a name for every code from 0.",
+            )
+        texts = [str(names[int(v)]) for v in distinct.tolist()]
+    known = list(names) if names is not None else texts
+    if control not in known:
+        raise ActionError(
+            f"The control label {control!r} does not occur",
+            where=f"column {column!r}",
+            remedy=f"Pass control= one of {known[:20]}.",
+        )
+    if len(known) == 1:
+        raise ActionError(
+            f"Only one arm has rows: all {labels.size} took {control!r}",
+            where=f"column {column!r}",
+            remedy="An effect needs a control and a treated group; pass the rows of both.",
+        )
+    actions = Discrete((control, *(t for t in known if t != control)))
+    code = np.array([actions.index(t) for t in texts], dtype=np.int16)
+    return code[inverse], actions
+
+
+def _known(values: NDArray[Any], column: str, error: type[DataError] = DataError) -> NDArray[Any]:
+    """The values, none of them missing."""
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+    elif values.dtype.kind in "mM":
+        missing = np.isnat(values)
+    elif values.dtype.kind == "O":
+        missing = np.array([v is None or v != v for v in values.tolist()], dtype=np.bool_)
+    else:
+        return values
+    if missing.any():
+        raise error(
+            "A value is missing",
+            where=f"column {column!r}, row {np.flatnonzero(missing)[0]}",
+            remedy="Fill it in or drop the row.",
+        )
+    return values.astype(np.str_) if values.dtype.kind == "O" else values
+
+
+def _stages(stage: Any) -> NDArray[np.int16]:
+    values = checks.numbers(stage, "stage")
+    if (values != np.floor(values)).any() or (values < 0).any():
+        raise DataError("Stages must be whole numbers from 0", remedy="Number a unit's decisions 0, 1, 2, …")
+    return values.astype(np.int16)
+
+
+def _with_cost(roles: Roles) -> list[str]:
+    extra = [roles.cost] if roles.cost is not None and roles.cost not in roles.outcomes else []
+    return [*roles.outcomes, *extra]
+
+
+def _feature_names(roles: Roles, columns: Sequence[str]) -> list[str]:
+    taken = set(roles.taken())
+    if roles.features is None:
+        return [c for c in columns if c not in taken]
+    both = [c for c in roles.features if c in taken]
+    if both:
+        raise ParameterError(
+            f"Column {both[0]!r} is a feature and plays another role too",
+            remedy="Features must be known before the decision; leave it out of features=.",
+        )
+    return list(roles.features)
+
+
+def _require_columns(wanted: Sequence[str], have: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in have:
+            raise DataError(f"There is no column {name!r}", remedy=f"The columns are {list(have)[:40]}.")
+
+
+def _labels(series: Any) -> NDArray[Any]:
+    missing = series.is_null().to_numpy()
+    if missing.any():
+        raise ActionError(
+            "The action is missing",
+            where=f"column {series.name!r}, row {np.flatnonzero(missing)[0]}",
+            remedy="Fill it in or drop the row.",
+        )
+    values = series.to_numpy()
+    return values if values.dtype.kind in "iubf" else np.array([label_text(v) for v in series.to_list()])
+
+
+def _number_column(series: Any) -> Any:
+    """A numeric column as numbers with NaN for null; anything else as it is, for the check to refuse."""
+    import narwhals.stable.v2 as nw
+
+    if not (series.dtype.is_numeric() or series.dtype == nw.Boolean):
+        return np.array(series.to_list(), dtype=object)
+    if series.null_count():
+        return series.cast(nw.Float64).fill_null(float("nan")).to_numpy()
+    return series.to_numpy()
+
+
+def _plain_column(series: Any) -> NDArray[Any]:
+    import narwhals.stable.v2 as nw
+
+    if series.dtype in (nw.String, nw.Categorical, nw.Enum):
+        missing = series.is_null().to_list()
+        values = [None if gone else v for v, gone in zip(series.to_list(), missing, strict=True)]
+        return np.array(values, dtype=object)
+    return np.asarray(series.to_numpy())
+
+
+def _action_table(spec: Any, n: int, actions: Discrete, *, default: Any) -> NDArray[Any]:
+    """(n, A) from a mapping of labels to columns or scalars; actions left out get ``default``."""
+    if not isinstance(spec, Mapping):
+        return np.asarray(spec)
+    columns: list[Any] = [default] * len(actions)
+    for label, values in spec.items():
+        columns[actions.index(label_text(label))] = values
+    if all(np.ndim(c) == 0 for c in columns):
+        return np.broadcast_to(np.array(columns), (n, len(actions)))
+    return np.stack([np.broadcast_to(np.asarray(c), (n,)) for c in columns], axis=1)
+
+
+def _propensity_table(spec: Any, n: int, actions: Discrete) -> NDArray[Any]:
+    if isinstance(spec, Mapping):
+        told = {label_text(label) for label in spec}
+        if untold := [a for a in actions if a not in told]:
+            raise PropensityError(
+                f"The propensity of {untold[0]!r} is not given", remedy=f"Give one for each of {list(actions)}."
+            )
+        return _action_table(spec, n, actions, default=None)
+    table = np.asarray(spec, dtype=np.float64 if np.ndim(spec) < 2 else None)
+    if table.ndim == 2:
+        return table
+    if len(actions) != 2:
+        raise PropensityError(
+            f"One propensity cannot describe {len(actions)} actions",
+            remedy="Pass a mapping from each action's label to its probability or column, or an (n, A) array.",
+        )
+    if table.ndim == 0:
+        return np.broadcast_to(np.array([1 - table, table]), (n, 2))
+    checks.length(table, n, "propensity")
+    return np.stack([1 - table, table], axis=1)
