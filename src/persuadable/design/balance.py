@@ -1,0 +1,152 @@
+"""Are the arms alike? Standardised differences, and one joint test."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtrc
+
+from persuadable.log import DecisionLog
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Balance", "BalanceRow", "balance"]
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceRow:
+    """One feature (or category) in one treatment arm against the control.
+
+    Attributes:
+        action: the treatment.
+        feature: name of the feature, "name = label" for a category.
+        treated_mean, control_mean: propensity-weighted means.
+        difference: standardised, (treated − control) / pooled standard deviation.
+    """
+
+    action: str
+    feature: str
+    treated_mean: float
+    control_mean: float
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How alike the arms are before the action.
+
+    Attributes:
+        rows: a row per feature and treatment, largest difference first.
+        statistic: Wald χ² of the hypothesis that all weighted means agree across arms.
+        degrees: its degrees of freedom.
+        p_value: of the joint test; small values say the arms were not assigned as the propensities claim.
+        n: rows of the log.
+    """
+
+    rows: tuple[BalanceRow, ...]
+    statistic: float
+    degrees: int
+    p_value: float
+    n: int
+
+    @property
+    def largest(self) -> float:
+        """Largest absolute standardised difference."""
+        return max((abs(row.difference) for row in self.rows), default=0.0)
+
+    def frame(self) -> pl.DataFrame:
+        """The rows as a polars frame."""
+        import polars as pl
+
+        names = ("action", "feature", "treated_mean", "control_mean", "difference")
+        return pl.DataFrame({name: [getattr(row, name) for row in self.rows] for name in names})
+
+    def __str__(self) -> str:
+        verdict = "alike" if self.p_value >= 0.01 else "NOT alike"
+        return (
+            f"The arms are {verdict}: joint test p = {self.p_value:.2g} "
+            f"(χ² = {self.statistic:.1f} on {self.degrees}), "
+            f"largest standardised difference {self.largest:.3f}, n = {self.n:,}"
+        )
+
+
+def balance(log: DecisionLog) -> Balance:
+    """Compare the features of every treatment arm with the control's.
+
+    Means are weighted by 1/propensity, so a log with varying known propensities is balanced when they are right.
+    Categories are compared by indicator (all but the first), missing values by an indicator of their own.
+    The joint test is Hansen and Bowers' (2008) idea in influence-function form: Wald's χ² on the differences of
+    weighted means, with their estimated covariance.
+
+    Args:
+        log: n rows, A actions.
+    """
+    names, table = _indicators(log)
+    centred = table - table.mean(axis=0)
+    scale = centred.std(axis=0)
+    keep = scale > 0
+    names, centred = [name for name, kept in zip(names, keep, strict=True) if kept], centred[:, keep] / scale[keep]
+    e = log.propensity()
+    base = np.ones(log.n) if log.weight is None else np.asarray(log.weight, dtype=np.float64)
+    control_mean, control_psi = _weighted_mean(centred, base * (log.action == 0) / np.where(e[:, 0] > 0, e[:, 0], 1))
+    rows, differences, influences = [], [], []
+    means, unit = table.mean(axis=0)[keep], scale[keep]
+    for a in range(1, log.n_actions):
+        mean, psi = _weighted_mean(centred, base * (log.action == a) / np.where(e[:, a] > 0, e[:, a], 1))
+        differences.append(mean - control_mean)
+        influences.append(psi - control_psi)
+        for j, name in enumerate(names):
+            treated, control = (float(m[j] * unit[j] + means[j]) for m in (mean, control_mean))
+            rows.append(BalanceRow(log.actions.names[a], name, treated, control, float(mean[j] - control_mean[j])))
+    statistic, degrees = _wald(np.concatenate(differences), np.concatenate(influences, axis=1), log.clusters)
+    p_value = float(chdtrc(degrees, statistic)) if degrees else math.nan
+    rows.sort(key=lambda row: -abs(row.difference))
+    return Balance(tuple(rows), statistic, degrees, p_value, log.n)
+
+
+def _indicators(log: DecisionLog) -> tuple[list[str], Matrix]:
+    """Numbers, category indicators and missing-value indicators, (n, k)."""
+    names: list[str] = []
+    columns: list[Matrix] = []
+    for j, column in enumerate(log.features.columns):
+        values = log.features.values[:, j].astype(np.float64)
+        missing = np.isnan(values)
+        if column.kind == "number":
+            names.append(column.name)
+            columns.append(np.where(missing, values[~missing].mean() if not missing.all() else 0.0, values))
+        else:
+            for code, label in enumerate(column.categories):
+                names.append(f"{column.name} = {label}")
+                columns.append((values == code).astype(np.float64))
+        if missing.any():
+            names.append(f"{column.name} is missing")
+            columns.append(missing.astype(np.float64))
+    return names, np.stack(columns, axis=1) if columns else np.empty((log.n, 0))
+
+
+def _weighted_mean(table: Matrix, weight: Matrix) -> tuple[Matrix, Matrix]:
+    """Hájek mean (k,) and its influence function (n, k)."""
+    share = weight / weight.mean()
+    mean = (share[:, None] * table).mean(axis=0)
+    return mean, share[:, None] * (table - mean)
+
+
+def _wald(difference: Matrix, influence: Matrix, clusters: NDArray[np.intp] | None) -> tuple[float, int]:
+    """χ² and its degrees of freedom; collinear columns (all categories of a feature) count once."""
+    n = len(influence)
+    if clusters is not None:
+        summed = np.zeros((int(clusters.max()) + 1, influence.shape[1]))
+        np.add.at(summed, clusters, influence)
+        influence = summed
+    covariance = influence.T @ influence / n**2
+    values, vectors = np.linalg.eigh(covariance)
+    used = values > values.max(initial=0) * 1e-9
+    projected = vectors[:, used].T @ difference
+    return float((projected**2 / values[used]).sum()), int(used.sum())

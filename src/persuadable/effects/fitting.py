@@ -1,0 +1,198 @@
+"""Fitting learners, one or many: what they have in common is computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.design.propensity import Propensity, resolve
+from persuadable.effects.arrays import Effects
+from persuadable.effects.learner import Learner
+from persuadable.engine import Case, LocalEngine, Recipe, Trees
+from persuadable.engine.local import Matrix, predict
+from persuadable.errors import ParameterError
+from persuadable.fingerprint import Fingerprint
+from persuadable.log import DecisionLog
+from persuadable.log.views import half_sample
+
+__all__ = ["clone", "fit_many", "out_of_fold_effects"]
+
+Vector = NDArray[np.float64]
+Order = tuple[Learner, str]
+
+
+def fit_many(
+    learners: Sequence[Learner], log: DecisionLog, outcomes: str | Sequence[str] | None = None
+) -> list[Learner]:
+    """Fit several learners on one log; they share its matrix, folds, propensities and responses.
+
+    Learners share responses where they agree on ``nuisance_trees``, ``n_folds``, ``propensity``, ``clip`` and
+    ``random_state``; all are fitted by the engine of the first.
+
+    Args:
+        learners: fitted in place.
+        log: n rows, A actions.
+        outcomes: names of outcomes to learn the effects on, the primary one for None.
+
+    Raises:
+        ParameterError: no learner, or a parameter outside its range.
+    """
+    if not learners:
+        raise ParameterError("There is no learner to fit", remedy="Pass at least one.")
+    names = (log.primary,) if outcomes is None else (outcomes,) if isinstance(outcomes, str) else tuple(outcomes)
+    bench = Bench.of(learners[0], log)
+    seed = learners[0].random_state
+    orders = [(learner, name) for learner in learners for name in names]
+    cooked = bench.cook(orders, names, seed=seed)
+    for learner in learners:
+        propensity = bench.propensity(learner)
+        learner.actions_, learner.outcomes_, learner.columns_ = log.actions, names, log.features.columns
+        learner.fitted_on, learner.propensity_ = bench.fingerprint, propensity
+        learner.constant_propensity_ = _constant(propensity)
+        learner.models_, learner.resamples_ = {}, {name: [] for name in names}
+    for (learner, name), models in zip(orders, cooked, strict=True):
+        learner.models_[name] = models
+    _resample(bench, orders, names)
+    return list(learners)
+
+
+def _resample(bench: Bench, orders: Sequence[Order], names: tuple[str, ...]) -> None:
+    """Refit the effect stages on half-samples, responses kept, for the learners that ask for it."""
+    for b in range(max(learner.n_resamples for learner, _ in orders)):
+        asking = [(learner, name) for learner, name in orders if b < learner.n_resamples]
+        rng = np.random.default_rng([asking[0][0].random_state, b])
+        half = half_sample(bench.log, rng)
+        for (learner, name), models in zip(asking, bench.cook(asking, names, seed=b, within=half), strict=True):
+            learner.resamples_[name].append(models)
+
+
+def out_of_fold_effects(
+    learners: Sequence[Learner], log: DecisionLog, outcome: str | None = None, n_folds: int | None = None
+) -> list[Effects]:
+    """(n, A) effects of each learner on the rows it was fitted on, each from a refit that left the row out.
+
+    The effect stages are refitted; the responses behind them stay out of fold as they were.
+
+    Args:
+        learners: fitted on ``log``.
+        log: the log they were fitted on.
+        outcome: which outcome; None is the primary one of the first learner.
+        n_folds: folds of the refits; None takes the first learner's.
+
+    Raises:
+        ParameterError: a log other than the one fitted on.
+    """
+    name = learners[0].outcomes_[0] if outcome is None else outcome
+    bench = Bench.of(learners[0], log)
+    for learner in learners:
+        if learner.fitted_on.digest != bench.fingerprint.digest:
+            raise ParameterError(
+                f"The {type(learner).__name__} was fitted on another log",
+                remedy="Pass the log it was fitted on; on other rows use effect().",
+            )
+    folds = log.folds(n_folds or learners[0].n_folds, learners[0].random_state + 1)
+    values = bench.matrix.values
+    effects = [np.zeros((log.n, log.n_actions)) for _ in learners]
+    for k in range(int(folds.max()) + 1):
+        out = np.flatnonzero(folds == k)
+        orders = [(learner, name) for learner in learners]
+        refits = bench.cook(orders, (name,), seed=learners[0].random_state, within=folds != k)
+        for i, (learner, models) in enumerate(zip(learners, refits, strict=True)):
+            recipe = learner.recipe(log.n_actions, _constant(bench.propensity(learner)))
+            effects[i][out] = predict(recipe, models, values[out], log.n_actions)
+    # Each row's effect is held out, so the array does not count as fitted on these rows.
+    return [Effects.of(effect, None) for effect in effects]
+
+
+def clone(learner: Learner) -> Learner:
+    """An unfitted copy with the same parameters."""
+    return type(learner)(**learner.get_params(deep=False))
+
+
+@dataclass(slots=True, eq=False)
+class Bench:
+    """A log laid out for cooking: its matrix, and the propensities and responses found so far."""
+
+    log: DecisionLog
+    engine: LocalEngine
+    matrix: Matrix
+    fingerprint: Fingerprint
+    _folds: dict[Any, NDArray[np.int16]]
+    _propensities: dict[Any, Propensity]
+    _mu: dict[Any, Vector]
+
+    @classmethod
+    def of(cls, learner: Learner, log: DecisionLog) -> Bench:
+        engine = learner.engine or LocalEngine()
+        return cls(log, engine, engine.matrix(log.features), log.fingerprint, {}, {}, {})
+
+    def folds(self, learner: Learner) -> NDArray[np.int16]:
+        key = (learner.n_folds, learner.random_state)
+        if key not in self._folds:
+            self._folds[key] = self.log.folds(*key)
+        return self._folds[key]
+
+    def propensity(self, learner: Learner) -> Propensity:
+        key = (learner.propensity, learner.clip, learner.n_folds, learner.random_state)
+        if key not in self._propensities:
+            self._propensities[key] = resolve(
+                self.log,
+                learner.propensity,
+                clip=learner.clip,
+                folds=self.folds(learner) if learner.propensity == "estimated" else None,
+                engine=self.engine,
+                matrix=self.matrix,
+                random_state=learner.random_state,
+            )
+        return self._propensities[key]
+
+    def responses(self, learner: Learner, names: tuple[str, ...]) -> list[Vector]:
+        """Out-of-fold responses (n, A) of each outcome."""
+        trees = nuisance_trees(learner)
+        keys = [(name, repr(trees), learner.n_folds, learner.random_state) for name in names]
+        missing = [name for name, key in zip(names, keys, strict=True) if key not in self._mu]
+        if missing:
+            cases = [self.case(learner, name, None) for name in missing]
+            found = self.engine.cross_fit(self.matrix, cases, self.folds(learner), trees, seed=learner.random_state)
+            self._mu |= {(name, *keys[0][1:]): mu for name, mu in zip(missing, found, strict=True)}
+        return [self._mu[key] for key in keys]
+
+    def case(self, learner: Learner, name: str, mu: Vector | None) -> Case:
+        log = self.log
+        return Case(
+            y=log.outcome(name),
+            action=log.action,
+            e=self.propensity(learner).values,
+            mu=np.empty((log.n, 0)) if mu is None else mu,
+            loss="logistic" if log.is_binary(name) else "squared",
+            weight=None if log.weight is None else log.weight.astype(np.float64),
+        )
+
+    def cook(
+        self,
+        orders: Sequence[Order],
+        names: tuple[str, ...],
+        *,
+        seed: int,
+        within: NDArray[np.bool_] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Fit the effect stages of every order; for each, stage name → model."""
+        dishes: list[tuple[Recipe, Case, Trees]] = []
+        for learner, name in orders:
+            recipe = learner.recipe(self.log.n_actions, _constant(self.propensity(learner)))
+            mu = self.responses(learner, names)[names.index(name)] if recipe.needs_mu else None
+            dishes.append((recipe, self.case(learner, name, mu), learner.trees or Trees()))
+        return self.engine.execute(self.matrix, dishes, seed=seed, within=within)
+
+
+def nuisance_trees(learner: Learner) -> Trees:
+    """Settings of a learner's response models."""
+    return learner.nuisance_trees or learner.trees or Trees()
+
+
+def _constant(propensity: Propensity) -> tuple[float, ...] | None:
+    return tuple(propensity.values[0].tolist()) if propensity.constant else None

@@ -1,0 +1,307 @@
+"""One machine, one quantised matrix: every stage bins its rows by the same cuts and shares them where it can."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.engine.recipe import Case, Loss, Recipe, Stage
+from persuadable.engine.trees import TreeModel, Trees, xgboost
+from persuadable.errors import ParameterError
+from persuadable.features import Features
+from persuadable.params import Parameters
+from persuadable.progress import progress_bar
+
+__all__ = ["Fit", "Fitted", "LocalEngine", "Matrix"]
+
+Rows = NDArray[np.intp]
+Vector = NDArray[np.float64]
+Models = dict[str, TreeModel]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """One ensemble to be fitted.
+
+    Attributes:
+        rows: (m,) indices of the rows it learns from; None for all.
+        target: (m,) what is predicted.
+        weight: (m,) positive weights, or None.
+        loss: how errors count.
+        trees: the ensemble's settings.
+        held_out: indices of rows to predict once fitted, or None.
+        classes: number of classes of a softmax target.
+    """
+
+    rows: Rows | None
+    target: Vector
+    weight: Vector | None
+    loss: Loss
+    trees: Trees
+    held_out: Rows | None = None
+    classes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """A fitted ensemble, and its predictions on the held-out rows asked for."""
+
+    model: TreeModel
+    held_out: NDArray[np.float32] | None
+
+
+@dataclass(slots=True, eq=False)
+class Matrix:
+    """Features whose bin boundaries are found once; every subset is binned by them.
+
+    Attributes:
+        values: (n, d) float32.
+        types: XGBoost's type of each column, "q" for numbers and "c" for categories.
+        device: where the bins live.
+        threads: threads that find the boundaries.
+    """
+
+    values: NDArray[np.float32]
+    types: list[str]
+    device: str
+    threads: int
+    _whole: dict[int, Any] = field(default_factory=dict)
+    _with_action: Matrix | None = None
+
+    def whole(self, max_bin: int) -> Any:
+        """All rows, quantised; made on first use."""
+        if max_bin not in self._whole:
+            self._whole[max_bin] = self._quantised(self.values, max_bin, self.threads, None)
+        return self._whole[max_bin]
+
+    def rows(self, rows: Rows | None, max_bin: int, threads: int) -> Any:
+        """Some rows (a copy of all for None), quantised by the boundaries of all."""
+        values = self.values if rows is None else self.values[rows]
+        return self._quantised(values, max_bin, threads, self.whole(max_bin))
+
+    def with_action(self, action: NDArray[np.int16], n_actions: int) -> Matrix:
+        """The matrix with the log's action as its last column: a number for two actions, a category for more."""
+        if self._with_action is None:
+            values = np.column_stack([self.values, action.astype(np.float32)])
+            types = [*self.types, "q" if n_actions == 2 else "c"]
+            self._with_action = Matrix(values, types, self.device, self.threads)
+        return self._with_action
+
+    def _quantised(self, values: NDArray[np.float32], max_bin: int, threads: int, ref: Any) -> Any:
+        return xgboost().QuantileDMatrix(
+            values, feature_types=self.types, enable_categorical=True, max_bin=max_bin, nthread=threads, ref=ref
+        )
+
+
+class LocalEngine(Parameters):
+    """Fits ensembles on this machine.
+
+    Several independent fits run side by side with the threads shared out among them, so a fit seldom
+    waits for another thread; a lone fit gets all of them.
+
+    Args:
+        threads: how many threads to use; None takes the processors this process may run on.
+        device: "cpu" or "cuda".
+        progress: show a progress bar; None shows it on a terminal.
+    """
+
+    def __init__(self, threads: int | None = None, device: str = "cpu", progress: bool | None = None) -> None:
+        self.threads = threads
+        self.device = device
+        self.progress = progress
+
+    @property
+    def n_threads(self) -> int:
+        """Threads in use.
+
+        Raises:
+            ParameterError: threads below 1.
+        """
+        if self.threads is None:
+            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if self.threads < 1:
+            raise ParameterError(f"threads must be at least 1, got {self.threads!r}", where="LocalEngine")
+        return self.threads
+
+    def matrix(self, features: Features) -> Matrix:
+        """The features made ready for any number of fits."""
+        types = ["c" if category else "q" for category in features.categorical]
+        return Matrix(features.values, types, self.device, self.n_threads)
+
+    def run(self, matrix: Matrix, fits: Sequence[Fit], *, seed: int, what: str) -> list[Fitted]:
+        """Fit every ensemble; results in the order asked, whatever ran first."""
+        if not fits:
+            return []
+        for fit in fits:
+            fit.trees.validate()
+            matrix.whole(fit.trees.max_bin)
+        batches = _batches(fits, self.n_threads)
+        workers = min(self.n_threads, len(batches))
+        threads = max(1, self.n_threads // workers)
+        with progress_bar(what, len(fits), self.progress) as advance, ThreadPoolExecutor(workers) as pool:
+            done = list(pool.map(lambda batch: self._run_batch(matrix, fits, batch, threads, seed, advance), batches))
+        by_index = {index: fitted for batch in done for index, fitted in batch}
+        return [by_index[i] for i in range(len(fits))]
+
+    def _run_batch(
+        self,
+        matrix: Matrix,
+        fits: Sequence[Fit],
+        batch: Batch,
+        threads: int,
+        seed: int,
+        advance: Callable[[], None],
+    ) -> list[tuple[int, Fitted]]:
+        """Fits on the same rows, one after another on one quantised copy."""
+        first = fits[batch.members[0]]
+        whole = first.rows is None and batch.owns_whole
+        data = matrix.whole(first.trees.max_bin) if whole else matrix.rows(first.rows, first.trees.max_bin, threads)
+        fitted = []
+        for index in batch.members:
+            fitted.append((index, self._fit(matrix, data, fits[index], threads, seed)))
+            advance()
+        return fitted
+
+    def _fit(self, matrix: Matrix, data: Any, fit: Fit, threads: int, seed: int) -> Fitted:
+        xgb = xgboost()
+        weight = fit.weight if fit.weight is not None else np.ones(fit.target.size, dtype=np.float32)
+        data.set_info(label=fit.target, weight=weight)
+        parameters = fit.trees.xgboost_parameters(fit.loss, seed=seed, threads=threads, device=self.device)
+        if fit.classes is not None:
+            parameters["num_class"] = fit.classes
+        model = TreeModel(xgb.train(parameters, data, num_boost_round=fit.trees.n_trees))
+        held_out = None if fit.held_out is None else model.predict(matrix.values[fit.held_out])
+        model.booster.set_param({"nthread": self.n_threads})
+        return Fitted(model, held_out)
+
+    def cross_fit(
+        self,
+        matrix: Matrix,
+        cases: Sequence[Case],
+        folds: NDArray[np.integer[Any]],
+        trees: Trees,
+        *,
+        seed: int,
+    ) -> list[Vector]:
+        """Out-of-fold responses μ_a(x) = E[y | x, a] of each case, (n, A): one ensemble per fold, arm and case."""
+        fits, places = [], []
+        for k in range(int(folds.max()) + 1):
+            held_out = np.flatnonzero(folds == k)
+            for arm in range(cases[0].e.shape[1]):
+                rows = np.flatnonzero((folds != k) & (cases[0].action == arm))
+                for c, case in enumerate(cases):
+                    fits.append(Fit(rows, case.y[rows], _at(case.weight, rows), case.loss, trees, held_out))
+                    places.append((c, held_out, arm))
+        mu = [np.empty(case.e.shape) for case in cases]
+        for (c, held_out, arm), fitted in zip(places, self.run(matrix, fits, seed=seed, what="Responses"), strict=True):
+            mu[c][held_out, arm] = fitted.held_out
+        return mu
+
+    def execute(
+        self,
+        matrix: Matrix,
+        orders: Sequence[tuple[Recipe, Case, Trees]],
+        *,
+        seed: int,
+        within: NDArray[np.bool_] | None = None,
+        what: str = "Effects",
+    ) -> list[Models]:
+        """Fit the stages of several recipes together; for each order, stage name → model.
+
+        Args:
+            matrix: features of all rows of the cases.
+            orders: recipe, the case it is cooked on, and the settings of its ensembles.
+            seed: of the ensembles.
+            within: (n,) learn from these rows only.
+            what: said before the progress bar.
+        """
+        plain: list[tuple[int, str, Fit]] = []
+        models: list[Models] = [{} for _ in orders]
+        sharing = _RowSharing()
+        for o, (recipe, case, trees) in enumerate(orders):
+            for stage in recipe.stages:
+                rows = sharing.rows(stage.rows(case) if within is None else stage.rows(case) & within)
+                fit = _fit_of(stage, case, rows, trees)
+                if stage.sees_action:
+                    seeing = matrix.with_action(case.action, case.e.shape[1])
+                    models[o][stage.name] = self.run(seeing, [fit], seed=seed, what=what)[0].model
+                else:
+                    plain.append((o, stage.name, fit))
+        for (o, name, _), fitted in zip(
+            plain, self.run(matrix, [fit for *_, fit in plain], seed=seed, what=what), strict=True
+        ):
+            models[o][name] = fitted.model
+        return models
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Fits on the same rows, by index; one batch alone may relabel the whole matrix."""
+
+    members: tuple[int, ...]
+    owns_whole: bool
+
+
+def _batches(fits: Sequence[Fit], threads: int) -> list[Batch]:
+    """Group fits by their rows, and part groups again where there would be fewer than threads."""
+    groups: dict[tuple[int | None, int], list[int]] = {}
+    for i, fit in enumerate(fits):
+        key = (None if fit.rows is None else id(fit.rows), fit.trees.max_bin)
+        groups.setdefault(key, []).append(i)
+    parts = -(-threads // len(groups))
+    return [
+        Batch(tuple(members[start::parts]), owns_whole=start == 0)
+        for members in groups.values()
+        for start in range(min(parts, len(members)))
+    ]
+
+
+class _RowSharing:
+    """Gives equal row sets the same index array, so that fits on them are batched."""
+
+    def __init__(self) -> None:
+        self._seen: dict[bytes, Rows] = {}
+
+    def rows(self, mask: NDArray[np.bool_]) -> Rows | None:
+        if mask.all():
+            return None
+        return self._seen.setdefault(np.packbits(mask).tobytes(), np.flatnonzero(mask))
+
+
+def _at(values: Vector | None, rows: Rows | None) -> Vector | None:
+    return values if values is None or rows is None else values[rows]
+
+
+def _fit_of(stage: Stage, case: Case, rows: Rows | None, trees: Trees) -> Fit:
+    weight = _at(case.weight, rows)
+    if stage.weight is not None:
+        own = stage.weight(case)
+        own = own if rows is None else own[rows]
+        own = own / own.mean()  # so that min_child_weight and reg_lambda keep counting in rows
+        weight = own if weight is None else weight * own
+    target = stage.target(case)
+    loss = case.loss if stage.outcome_loss else "squared"
+    return Fit(rows, target if rows is None else target[rows], weight, loss, trees)
+
+
+def predict(recipe: Recipe, models: Mapping[str, TreeModel], values: NDArray[np.float32], n_actions: int) -> Vector:
+    """(n, A) effects of a cooked recipe on new rows (n, d)."""
+    predictions: dict[str, Vector] = {}
+    for stage in recipe.stages:
+        model = models[stage.name]
+        if not stage.sees_action:
+            predictions[stage.name] = model.predict(values).astype(np.float64)
+            continue
+        seeing = np.column_stack([values, np.zeros(len(values), dtype=np.float32)])
+        columns = []
+        for action in range(n_actions):
+            seeing[:, -1] = action
+            columns.append(model.predict(seeing).astype(np.float64))
+        predictions[stage.name] = np.stack(columns, axis=1)
+    return recipe.combine(predictions)

@@ -1,0 +1,7 @@
+"""What will happen: P(y | x) and P(y | x, a)."""
+from __future__ import annotations
+
+from persuadable.response.arms import cross_fit_arms
+from persuadable.response.model import ResponseModel
+
+__all__ = ["ResponseModel", "cross_fit_arms"]

@@ -1,0 +1,43 @@
+"""The response of each arm, out of fold."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.engine import Case, LocalEngine, Trees
+from persuadable.log import DecisionLog
+
+__all__ = ["cross_fit_arms"]
+
+
+def cross_fit_arms(
+    log: DecisionLog,
+    outcome: str | None = None,
+    *,
+    trees: Trees | None = None,
+    n_folds: int = 5,
+    engine: LocalEngine | None = None,
+    random_state: int = 0,
+) -> NDArray[np.float64]:
+    """μ_a(x) = E[y | x, a], (n, A), each row's from models that did not see it.
+
+    Args:
+        log: n rows, A actions.
+        outcome: which outcome; None is the primary one. Zeros and ones get a logistic loss.
+        trees: settings of the ensembles.
+        n_folds: folds; one ensemble is fitted per fold and arm.
+        engine: where to fit; None is a ``LocalEngine``.
+        random_state: seed of folds and ensembles.
+    """
+    engine = engine or LocalEngine()
+    case = Case(
+        y=log.outcome(outcome),
+        action=log.action,
+        e=log.propensity(),
+        mu=np.empty((log.n, 0)),
+        loss="logistic" if log.is_binary(outcome) else "squared",
+        weight=None if log.weight is None else log.weight.astype(np.float64),
+    )
+    folds = log.folds(n_folds, random_state)
+    return engine.cross_fit(engine.matrix(log.features), [case], folds, trees or Trees(), seed=random_state)[0]
