@@ -133,15 +133,29 @@ def is_frame(data: Any) -> bool:
     """Whether ``data`` is a frame narwhals can read (pandas, polars, pyarrow, …)."""
     import narwhals.stable.v2 as nw
 
-    return isinstance(nw.from_native(data, pass_through=True), nw.DataFrame | nw.LazyFrame)
+    return isinstance(_narwhal(data, pass_through=True), nw.DataFrame | nw.LazyFrame)
 
 
 def native_frame(data: Any) -> Any:
     """Any frame as a narwhals eager frame."""
     import narwhals.stable.v2 as nw
 
-    frame = nw.from_native(data)
+    frame = _narwhal(data, pass_through=False)
     return frame.collect() if isinstance(frame, nw.LazyFrame) else frame
+
+
+def _narwhal(data: Any, *, pass_through: bool) -> Any:
+    import narwhals.stable.v2 as nw
+    from narwhals.exceptions import DuplicateError
+
+    try:
+        return nw.from_native(data, pass_through=pass_through)
+    except DuplicateError as error:
+        raise FeatureError("The frame has a column name twice", remedy="Rename or drop one of them.") from error
+    except TypeError as error:
+        raise FeatureError(
+            f"A {type(data).__name__} is not a frame", remedy="Pass a pandas, polars or pyarrow frame."
+        ) from error
 
 
 def _require_names(wanted: Sequence[str], have: Sequence[str]) -> None:
@@ -232,6 +246,7 @@ def _require_codes(values: NDArray[np.float32], column: Column) -> None:
 def _from_frame(frame: Any, columns: Sequence[Column] | None, categorical: frozenset[str]) -> Features:
     if columns is not None:
         _require_names([c.name for c in columns], frame.columns)
+    _require_names(sorted(categorical), frame.columns)
     names = [c.name for c in columns] if columns is not None else list(frame.columns)
     known: Mapping[str, Column] = {c.name: c for c in columns} if columns is not None else {}
     values = np.empty((len(frame), len(names)), dtype=np.float32)

@@ -46,7 +46,9 @@ def row_identities(n: int, seed: int) -> Rows:
 
 
 def unit_identities(units: NDArray[np.generic]) -> Rows:
-    """Identities of units, equal wherever the same unit appears: integers by value, the rest as text."""
+    """Identities of units, equal wherever the same unit appears: whole numbers by value, the rest as text."""
+    if units.dtype.kind == "f" and (np.abs(units) < 2**53).all() and (units == np.floor(units)).all():
+        units = units.astype(np.int64)  # integers that a null elsewhere turned into floats
     if np.issubdtype(units.dtype, np.integer):
         return _mix(units.astype(np.int64).view(np.uint64) + np.uint64(0x9E3779B97F4A7C15))
     distinct, inverse = np.unique(units.astype(np.str_), return_inverse=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
 from persuadable.errors import ParameterError
 
@@ -16,6 +17,9 @@ class Parameters:
     It has scikit-learn's ``get_params`` and ``set_params`` without needing scikit-learn; nested
     parameters are reached as ``trees__max_depth``.
     """
+
+    #: What an argument left at None stands for, so that ``set_params(trees__max_depth=2)`` works on it too.
+    parts: ClassVar[Mapping[str, type[Parameters]]] = {}
 
     @classmethod
     def parameter_names(cls) -> list[str]:
@@ -52,6 +56,8 @@ class Parameters:
                 setattr(self, name, value)
                 continue
             part = getattr(self, name)
+            if part is None and name in self.parts:
+                part = self.parts[name]()
             if not isinstance(part, Parameters):
                 raise ParameterError(f"{name}={part!r} has no parameter {inner!r}", remedy=f"Set {name} first.")
             # A copy: the part may be shared with other objects, or be a default argument.

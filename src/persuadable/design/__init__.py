@@ -1,4 +1,5 @@
 """May we believe it? Propensities and balance of a log."""
+
 from __future__ import annotations
 
 from persuadable.design.balance import Balance, balance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -95,10 +94,12 @@ def balance(log: DecisionLog) -> Balance:
     names, centred = [name for name, kept in zip(names, keep, strict=True) if kept], centred[:, keep] / scale[keep]
     e = log.propensity()
     base = np.ones(log.n) if log.weight is None else np.asarray(log.weight, dtype=np.float64)
-    control_mean, control_psi = _weighted_mean(centred, base * (log.action == 0) / np.where(e[:, 0] > 0, e[:, 0], 1))
+    control_weight = base * (log.action == 0) / np.where(e[:, 0] > 0, e[:, 0], 1)
     rows, differences, influences = [], [], []
     means, unit = table.mean(axis=0)[keep], scale[keep]
     for a in range(1, log.n_actions):
+        # The control of a treatment are those who could have had it.
+        control_mean, control_psi = _weighted_mean(centred, control_weight * (e[:, a] > 0))
         mean, psi = _weighted_mean(centred, base * (log.action == a) / np.where(e[:, a] > 0, e[:, a], 1))
         differences.append(mean - control_mean)
         influences.append(psi - control_psi)
@@ -106,7 +107,7 @@ def balance(log: DecisionLog) -> Balance:
             treated, control = (float(m[j] * unit[j] + means[j]) for m in (mean, control_mean))
             rows.append(BalanceRow(log.actions.names[a], name, treated, control, float(mean[j] - control_mean[j])))
     statistic, degrees = _wald(np.concatenate(differences), np.concatenate(influences, axis=1), log.clusters)
-    p_value = float(chdtrc(degrees, statistic)) if degrees else math.nan
+    p_value = float(chdtrc(degrees, statistic)) if degrees else 1.0  # nothing varies, nothing can differ
     rows.sort(key=lambda row: -abs(row.difference))
     return Balance(tuple(rows), statistic, degrees, p_value, log.n)
 

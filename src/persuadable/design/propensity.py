@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from persuadable.engine import LocalEngine, Trees
 from persuadable.engine.local import Fit, Matrix
 from persuadable.errors import ParameterError, PropensityError
+from persuadable.features import Column, Features
 from persuadable.log import DecisionLog
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def resolve(
         )
         return _clipped(log, raw, "estimated", clip)
     if how == "constant" and log.propensities is not None:
-        return _clipped(log, _shares(log), "constant", clip)
+        return _clipped(log, log.shares(), "constant", clip)
     if log.propensities is None:
         return _clipped(log, log.propensity(), "constant", clip)
     return _clipped(log, log.propensity(), "estimated" if log.propensity_source == "estimated" else "known", clip)
@@ -118,6 +119,8 @@ def estimate_propensity(
     """
     engine = engine or LocalEngine()
     trees = trees or Trees(n_trees=50, max_depth=3)
+    if log.eligible is not None:
+        matrix = engine.matrix(_with_eligibility(log))
     matrix = matrix or engine.matrix(log.features)
     folds = log.folds(n_folds, random_state) if folds is None else folds
     binary = log.n_actions == 2
@@ -132,13 +135,30 @@ def estimate_propensity(
     e = np.empty((log.n, log.n_actions))
     for out, fitted in zip(held_out, engine.run(matrix, fits, seed=random_state, what="Propensity"), strict=True):
         p = np.asarray(fitted.held_out, dtype=np.float64)
-        e[out] = np.stack([1 - p, p], axis=1) if binary else p / p.sum(axis=1, keepdims=True)
+        e[out] = np.stack([1 - p, p], axis=1) if binary else p
+    if log.eligible is not None:
+        e[~log.eligible] = 0.0
+    e /= e.sum(axis=1, keepdims=True)
     return e
 
 
-def _shares(log: DecisionLog) -> Vector:
-    shares = np.bincount(log.action, weights=log.weight, minlength=log.n_actions)
-    return np.broadcast_to(shares / shares.sum(), (log.n, log.n_actions))
+def _with_eligibility(log: DecisionLog) -> Features:
+    """The features and, for each treatment, whether it was possible: it drives the propensities more than any."""
+    assert log.eligible is not None
+    columns = [Column(f"eligible: {i}: {label}") for i, label in enumerate(log.actions.treatments)]
+    values = np.column_stack([log.features.values, log.eligible[:, 1:].astype(np.float32)])
+    return Features(values, (*log.features.columns, *columns))
+
+
+def _raised(e: Vector, clip: float, allowed: NDArray[np.bool_] | bool) -> Vector:
+    """Propensities with those below ``clip`` raised to it at the cost of the others; rows still sum to 1."""
+    raised: Vector = e
+    for _ in range(e.shape[1]):  # paying for one may push another below, at most once each
+        low = (raised <= clip) & allowed
+        rest = np.where(low, 0.0, raised)
+        room = 1 - clip * low.sum(axis=1, keepdims=True)
+        raised = np.where(low, clip, rest * room / np.maximum(rest.sum(axis=1, keepdims=True), 1e-300))
+    return raised
 
 
 def _clipped(log: DecisionLog, e: Vector, source: Literal["known", "constant", "estimated"], clip: float) -> Propensity:
@@ -154,7 +174,6 @@ def _clipped(log: DecisionLog, e: Vector, source: Literal["known", "constant", "
                 ClippingWarning,
                 stacklevel=3,
             )
-        e = np.where(low, clip, e)
-        e = e / e.sum(axis=1, keepdims=True)
+        e = _raised(e, clip, allowed)
     constant = bool(e.strides[0] == 0 or (e == e[0]).all())
     return Propensity(e, source, constant, clip, clipped, lowest)

@@ -1,4 +1,5 @@
 """What an action changes: effect learners."""
+
 from __future__ import annotations
 
 from persuadable.effects.arrays import Effects

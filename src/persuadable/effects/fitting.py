@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from persuadable.engine import Case, LocalEngine, Recipe, Trees
 from persuadable.engine.local import Matrix, predict
 from persuadable.errors import ParameterError
 from persuadable.fingerprint import Fingerprint
-from persuadable.log import DecisionLog
+from persuadable.log import DecisionLog, checks
 from persuadable.log.views import half_sample
 
 __all__ = ["clone", "fit_many", "out_of_fold_effects"]
@@ -40,51 +40,73 @@ def fit_many(
 
     Raises:
         ParameterError: no learner, or a parameter outside its range.
+        ActionError: an arm without rows.
     """
     if not learners:
         raise ParameterError("There is no learner to fit", remedy="Pass at least one.")
     names = (log.primary,) if outcomes is None else (outcomes,) if isinstance(outcomes, str) else tuple(outcomes)
+    for learner in learners:
+        _require_whole_numbers(learner)
+    checks.arms(log.action, log.actions, "action")  # a part of a log may have lost an arm
     bench = Bench.of(learners[0], log)
-    seed = learners[0].random_state
     orders = [(learner, name) for learner in learners for name in names]
-    cooked = bench.cook(orders, names, seed=seed)
+    cooked = [(order, models) for same in _by_seed(orders) for order, models in bench.cook(same, names)]
     for learner in learners:
         propensity = bench.propensity(learner)
         learner.actions_, learner.outcomes_, learner.columns_ = log.actions, names, log.features.columns
         learner.fitted_on, learner.propensity_ = bench.fingerprint, propensity
         learner.constant_propensity_ = _constant(propensity)
         learner.models_, learner.resamples_ = {}, {name: [] for name in names}
-    for (learner, name), models in zip(orders, cooked, strict=True):
+    for (learner, name), models in cooked:
         learner.models_[name] = models
     _resample(bench, orders, names)
     return list(learners)
 
 
+def _require_whole_numbers(learner: Learner) -> None:
+    for name, least in (("n_folds", 2), ("n_resamples", 0), ("random_state", 0)):
+        value = getattr(learner, name)
+        if not isinstance(value, int | np.integer) or value < least:
+            raise ParameterError(
+                f"{name} must be a whole number from {least}, got {value!r}",
+                where=type(learner).__name__,
+                remedy=f"Pass e.g. {name}={max(least, 5)}.",
+            )
+
+
 def _resample(bench: Bench, orders: Sequence[Order], names: tuple[str, ...]) -> None:
     """Refit the effect stages on half-samples, responses kept, for the learners that ask for it."""
     for b in range(max(learner.n_resamples for learner, _ in orders)):
-        asking = [(learner, name) for learner, name in orders if b < learner.n_resamples]
-        rng = np.random.default_rng([asking[0][0].random_state, b])
-        half = half_sample(bench.log, rng)
-        for (learner, name), models in zip(asking, bench.cook(asking, names, seed=b, within=half), strict=True):
-            learner.resamples_[name].append(models)
+        for same in _by_seed([(learner, name) for learner, name in orders if b < learner.n_resamples]):
+            half = half_sample(bench.log, np.random.default_rng([same[0][0].random_state, b]))
+            for (learner, name), models in bench.cook(same, names, seed=b, within=half):
+                learner.resamples_[name].append(models)
+
+
+def _by_seed(orders: Sequence[Order]) -> list[list[Order]]:
+    """Orders of learners with the same ``random_state``, so that a learner's result does not depend on its company."""
+    groups: dict[int, list[Order]] = {}
+    for learner, name in orders:
+        groups.setdefault(learner.random_state, []).append((learner, name))
+    return list(groups.values())
 
 
 def out_of_fold_effects(
     learners: Sequence[Learner], log: DecisionLog, outcome: str | None = None, n_folds: int | None = None
 ) -> list[Effects]:
-    """(n, A) effects of each learner on the rows it was fitted on, each from a refit that left the row out.
+    """(n, A) effects of each learner on the rows it was fitted on, each from refits that left the row out.
 
-    The effect stages are refitted; the responses behind them stay out of fold as they were.
+    The responses behind a row's effect left it out too: were they shared with the fit on all rows, the row's
+    outcome would leak into its own effect through the responses of its neighbours.
 
     Args:
         learners: fitted on ``log``.
         log: the log they were fitted on.
         outcome: which outcome; None is the primary one of the first learner.
-        n_folds: folds of the refits; None takes the first learner's.
+        n_folds: folds of the refits, at least 3; None takes the first learner's.
 
     Raises:
-        ParameterError: a log other than the one fitted on.
+        ParameterError: a log other than the one fitted on, or fewer than 3 folds.
     """
     name = learners[0].outcomes_[0] if outcome is None else outcome
     bench = Bench.of(learners[0], log)
@@ -94,16 +116,18 @@ def out_of_fold_effects(
                 f"The {type(learner).__name__} was fitted on another log",
                 remedy="Pass the log it was fitted on; on other rows use effect().",
             )
-    folds = log.folds(n_folds or learners[0].n_folds, learners[0].random_state + 1)
-    values = bench.matrix.values
+    n_folds = n_folds or max(learners[0].n_folds, 3)
+    if n_folds < 3:
+        raise ParameterError(f"Out-of-fold effects need at least 3 folds, got {n_folds}")
+    folds = log.folds(n_folds, learners[0].random_state + 1)
     effects = [np.zeros((log.n, log.n_actions)) for _ in learners]
-    for k in range(int(folds.max()) + 1):
+    orders = [(learner, name) for learner in learners]
+    for k, without in enumerate(bench.without_folds(learners, name, folds)):
         out = np.flatnonzero(folds == k)
-        orders = [(learner, name) for learner in learners]
-        refits = bench.cook(orders, (name,), seed=learners[0].random_state, within=folds != k)
-        for i, (learner, models) in enumerate(zip(learners, refits, strict=True)):
+        refits = without.cook(orders, (name,), within=folds != k)
+        for effect, ((learner, _), models) in zip(effects, refits, strict=True):
             recipe = learner.recipe(log.n_actions, _constant(bench.propensity(learner)))
-            effects[i][out] = predict(recipe, models, values[out], log.n_actions)
+            effect[out] = predict(recipe, models, bench.matrix.values[out], log.n_actions)
     # Each row's effect is held out, so the array does not count as fitted on these rows.
     return [Effects.of(effect, None) for effect in effects]
 
@@ -153,13 +177,30 @@ class Bench:
     def responses(self, learner: Learner, names: tuple[str, ...]) -> list[Vector]:
         """Out-of-fold responses (n, A) of each outcome."""
         trees = nuisance_trees(learner)
-        keys = [(name, repr(trees), learner.n_folds, learner.random_state) for name in names]
+        keys = [_response_key(learner, name) for name in names]
         missing = [name for name, key in zip(names, keys, strict=True) if key not in self._mu]
         if missing:
             cases = [self.case(learner, name, None) for name in missing]
             found = self.engine.cross_fit(self.matrix, cases, self.folds(learner), trees, seed=learner.random_state)
-            self._mu |= {(name, *keys[0][1:]): mu for name, mu in zip(missing, found, strict=True)}
+            self._mu |= {_response_key(learner, name): mu for name, mu in zip(missing, found, strict=True)}
         return [self._mu[key] for key in keys]
+
+    def without_folds(self, learners: Sequence[Learner], name: str, folds: NDArray[np.int16]) -> list[Bench]:
+        """For each fold, this bench with the responses that never saw the fold."""
+        needing = {
+            _response_key(learner, name): learner
+            for learner in learners
+            if learner.recipe(self.log.n_actions, _constant(self.propensity(learner))).needs_mu
+        }
+        found: list[dict[Any, Vector]] = [{} for _ in range(int(folds.max()) + 1)]
+        for key, learner in needing.items():
+            case = self.case(learner, name, None)
+            mu = self.engine.cross_fit_without(
+                self.matrix, [case], folds, nuisance_trees(learner), seed=learner.random_state
+            )
+            for k, per_case in enumerate(mu):
+                found[k][key] = per_case[0]
+        return [replace(self, _mu=mu) for mu in found]
 
     def case(self, learner: Learner, name: str, mu: Vector | None) -> Case:
         log = self.log
@@ -177,21 +218,27 @@ class Bench:
         orders: Sequence[Order],
         names: tuple[str, ...],
         *,
-        seed: int,
+        seed: int | None = None,
         within: NDArray[np.bool_] | None = None,
-    ) -> list[dict[str, Any]]:
-        """Fit the effect stages of every order; for each, stage name → model."""
+    ) -> list[tuple[Order, dict[str, Any]]]:
+        """Fit the effect stages of every order; each with stage name → model. Seed None is the first learner's."""
         dishes: list[tuple[Recipe, Case, Trees]] = []
         for learner, name in orders:
             recipe = learner.recipe(self.log.n_actions, _constant(self.propensity(learner)))
             mu = self.responses(learner, names)[names.index(name)] if recipe.needs_mu else None
             dishes.append((recipe, self.case(learner, name, mu), learner.trees or Trees()))
-        return self.engine.execute(self.matrix, dishes, seed=seed, within=within)
+        seed = orders[0][0].random_state if seed is None else seed
+        return list(zip(orders, self.engine.execute(self.matrix, dishes, seed=seed, within=within), strict=True))
 
 
 def nuisance_trees(learner: Learner) -> Trees:
     """Settings of a learner's response models."""
     return learner.nuisance_trees or learner.trees or Trees()
+
+
+def _response_key(learner: Learner, name: str) -> tuple[str, str, int, int]:
+    """Learners with the same key share their responses."""
+    return (name, repr(nuisance_trees(learner)), learner.n_folds, learner.random_state)
 
 
 def _constant(propensity: Propensity) -> tuple[float, ...] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,8 @@ class Learner(Parameters):
         models_: outcome → stage → fitted ensemble.
         resamples_: outcome → the same, once per half-sample.
     """
+
+    parts: ClassVar[Mapping[str, type[Parameters]]] = {"trees": Trees, "engine": LocalEngine}
 
     fitted_on: Fingerprint
     actions_: Discrete
@@ -125,7 +127,8 @@ class Learner(Parameters):
             NotFittedError: before ``fit``.
             FeatureError: features that differ from those fitted on.
         """
-        models = self.models_[self._outcome(outcome)]
+        name = self._outcome(outcome)  # refuses an unfitted learner, so before models_ is touched
+        models = self.models_[name]
         return Effects.of(self._predict(models, self._values(X)), self.fitted_on)
 
     def effect_interval(self, X: Any, alpha: float = 0.05, outcome: str | None = None) -> tuple[Vector, Vector]:

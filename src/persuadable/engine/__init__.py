@@ -1,4 +1,5 @@
 """Fitting and predicting boosted trees: recipes in, models out; speed is this room's business alone."""
+
 from __future__ import annotations
 
 from persuadable.engine.local import LocalEngine

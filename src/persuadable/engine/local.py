@@ -24,6 +24,8 @@ Rows = NDArray[np.intp]
 Vector = NDArray[np.float64]
 Models = dict[str, TreeModel]
 
+BOUNDARY_ROWS = 65_536
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fit:
@@ -77,7 +79,9 @@ class Matrix:
     def whole(self, max_bin: int) -> Any:
         """All rows, quantised; made on first use."""
         if max_bin not in self._whole:
-            self._whole[max_bin] = self._quantised(self.values, max_bin, self.threads, None)
+            sample = _boundary_rows(self.values, self.types)
+            ref = None if sample is None else self._quantised(self.values[sample], max_bin, self.threads, None)
+            self._whole[max_bin] = self._quantised(self.values, max_bin, self.threads, ref)
         return self._whole[max_bin]
 
     def rows(self, rows: Rows | None, max_bin: int, threads: int) -> Any:
@@ -97,6 +101,19 @@ class Matrix:
         return xgboost().QuantileDMatrix(
             values, feature_types=self.types, enable_categorical=True, max_bin=max_bin, nthread=threads, ref=ref
         )
+
+
+def _boundary_rows(values: NDArray[np.float32], types: Sequence[str]) -> Rows | None:
+    """Rows to find bin boundaries from, None for all: many times as many as bins, and every category once.
+
+    Sorting every value of every feature would cost as much as half a fit, for boundaries no better.
+    """
+    n = len(values)
+    if n <= BOUNDARY_ROWS:
+        return None
+    rows = [np.random.default_rng(0).choice(n, BOUNDARY_ROWS, replace=False)]
+    rows += [np.unique(values[:, j], return_index=True)[1] for j, kind in enumerate(types) if kind == "c"]
+    return np.unique(np.concatenate(rows))
 
 
 class LocalEngine(Parameters):
@@ -201,6 +218,39 @@ class LocalEngine(Parameters):
         mu = [np.empty(case.e.shape) for case in cases]
         for (c, held_out, arm), fitted in zip(places, self.run(matrix, fits, seed=seed, what="Responses"), strict=True):
             mu[c][held_out, arm] = fitted.held_out
+        return mu
+
+    def cross_fit_without(
+        self,
+        matrix: Matrix,
+        cases: Sequence[Case],
+        folds: NDArray[np.integer[Any]],
+        trees: Trees,
+        *,
+        seed: int,
+    ) -> list[list[Vector]]:
+        """For each fold k, the out-of-fold responses of each case had fold k never existed, (n, A).
+
+        The responses of fold j without fold k come from an ensemble that saw neither; it serves (j, k) and
+        (k, j) alike, so K folds take K(K − 1)/2 ensembles per arm and case. Rows of fold k itself are NaN.
+        """
+        n_folds = int(folds.max()) + 1
+        fits, places = [], []
+        for j in range(n_folds):
+            for k in range(j + 1, n_folds):
+                pair = np.flatnonzero((folds == j) | (folds == k))
+                for arm in range(cases[0].e.shape[1]):
+                    rows = np.flatnonzero((folds != j) & (folds != k) & (cases[0].action == arm))
+                    for c, case in enumerate(cases):
+                        fits.append(Fit(rows, case.y[rows], _at(case.weight, rows), case.loss, trees, pair))
+                        places.append((c, arm, j, k, pair))
+        mu = [[np.full(case.e.shape, np.nan) for case in cases] for _ in range(n_folds)]
+        done = self.run(matrix, fits, seed=seed, what="Responses")
+        for (c, arm, j, k, pair), fitted in zip(places, done, strict=True):
+            in_j = folds[pair] == j
+            predicted = np.asarray(fitted.held_out)
+            mu[k][c][pair[in_j], arm] = predicted[in_j]
+            mu[j][c][pair[~in_j], arm] = predicted[~in_j]
         return mu
 
     def execute(

@@ -100,6 +100,8 @@ class Trees(Parameters):
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
+            if name in ("n_trees", "max_depth", "max_bin") and not isinstance(value, int | np.integer):
+                raise ParameterError(f"{name} must be a whole number, got {value!r}", where="Trees")
             if not (isinstance(value, int | float | np.number) and low <= value <= high):
                 raise ParameterError(f"{name} must lie in [{low:g}, {high:g}], got {value!r}", where="Trees")
 

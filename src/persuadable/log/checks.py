@@ -45,11 +45,13 @@ def numbers(values: Any, column: str, *, positive: bool = False) -> NDArray[np.f
         )
     if array.dtype.kind not in "fiub":
         row = _first(np.array([not isinstance(v, int | float | np.number) for v in array.tolist()], dtype=np.bool_))
-        raise OutcomeError(
-            f"Column {column!r} is not numeric: it holds {array.tolist()[row or 0]!r}",
-            where=f"row {row or 0}",
-            remedy="Convert it to numbers, e.g. 1 for yes and 0 for no.",
-        )
+        if row is not None:
+            raise OutcomeError(
+                f"Column {column!r} is not numeric: it holds {array.tolist()[row]!r}",
+                where=f"row {row}",
+                remedy="Convert it to numbers, e.g. 1 for yes and 0 for no.",
+            )
+        array = array.astype(np.float64)
     if array.dtype.kind in "bui" and array.dtype.itemsize <= 2:
         array = array.astype(np.float32)
     elif array.dtype != np.float32:
@@ -75,6 +77,35 @@ def length(values: Any, n: int, what: str) -> None:
         raise DataError(f"{what} has {len(values)} rows, the features have {n}", remedy="Pass one value per row.")
 
 
+def probabilities(table: NDArray[Any]) -> NDArray[Any]:
+    """A table of numbers; whether they are probabilities of the log is checked by :func:`propensities`."""
+    if table.dtype.kind == "f":
+        return table
+    try:
+        return table.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise PropensityError(
+            f"Propensities are not numeric: {error}", remedy="Pass numbers in (0, 1], or the column that holds them."
+        ) from error
+
+
+def booleans(values: NDArray[Any], action: str) -> NDArray[np.bool_]:
+    """Yes and no, given as booleans or as zeros and ones."""
+    if values.dtype == np.bool_:
+        return values
+    if values.dtype.kind in "iuf":
+        wrong = (values != 0) & (values != 1)
+    else:
+        wrong = np.array([v is None or not bool(v in (0, 1)) for v in values.ravel().tolist()], dtype=np.bool_)
+    if (place := _first(wrong.ravel())) is not None:
+        raise ActionError(
+            f"The eligibility for {action!r} is {values.ravel().tolist()[place]!r}, neither true nor false",
+            where=f"row {place // (values.size // len(values))}" if values.ndim else None,
+            remedy="Convert it to booleans and fill in missing ones.",
+        )
+    return values.astype(np.bool_)
+
+
 def propensities(
     table: NDArray[Any], action: NDArray[np.int16], actions: Discrete, eligible: NDArray[np.bool_] | None
 ) -> None:
@@ -89,7 +120,8 @@ def propensities(
     allowed = np.ones(probe.shape, dtype=np.bool_) if eligible is None else eligible
     wrong = ~np.isfinite(probe) | (probe > 1) | np.where(allowed, probe <= 0, probe != 0)
     if wrong.any():
-        row, column = (int(i[0]) for i in np.nonzero(wrong))
+        row = int(np.flatnonzero(wrong.any(axis=1))[0])
+        column = int(np.flatnonzero(wrong[row])[-1])  # the treatment's was told, the control's may be 1 less it
         raise PropensityError(
             f"The propensity of {actions.names[column]!r} is {probe[row, column]:.6g}, outside (0, 1]"
             + ("" if allowed[row, column] else " for an ineligible action, where it must be 0"),

@@ -238,11 +238,12 @@ class DecisionLog:
         return None if self.cost_name is None else self.outcome(self.cost_name)
 
     def propensity(self) -> NDArray[np.float64]:
-        """(n, A) probabilities of the actions: those stored, else the (weighted) shares of the arms."""
-        if self.propensities is not None:
-            return np.asarray(self.propensities, dtype=np.float64)
-        shares = np.bincount(self.action, weights=self.weight, minlength=self.n_actions)
-        return np.broadcast_to(shares / shares.sum(), (self.n, self.n_actions))
+        """(n, A) probabilities of the actions: those stored, else the :meth:`shares`."""
+        return self.shares() if self.propensities is None else np.asarray(self.propensities, dtype=np.float64)
+
+    def shares(self) -> NDArray[np.float64]:
+        """(n, A) (weighted) shares of the arms, among rows with the same eligibility where the log has it."""
+        return views.shares(self)
 
     def with_propensities(self, propensities: Floats, source: PropensitySource = "estimated") -> DecisionLog:
         """The same rows with other propensities (n, A).
@@ -252,8 +253,9 @@ class DecisionLog:
         """
         from persuadable.log import checks
 
-        checks.propensities(propensities, self.action, self.actions, self.eligible)
-        return replace(self, propensities=propensities, propensity_source=source)
+        table = np.asarray(propensities)
+        checks.propensities(table, self.action, self.actions, self.eligible)
+        return replace(self, propensities=table, propensity_source=source)
 
     @property
     def clusters(self) -> NDArray[np.intp] | None:
@@ -270,11 +272,10 @@ class DecisionLog:
 
     def take(self, rows: NDArray[Any] | slice) -> DecisionLog:
         """Some of the rows, by index, mask or slice."""
-        return views.take(self, rows)
+        return views.take(self, rows if isinstance(rows, slice) else np.asarray(rows))
 
     def __getitem__(self, key: Any) -> DecisionLog:
-        rows = key[0] if isinstance(key, tuple) else key
-        return self.take(np.asarray(rows) if not isinstance(rows, slice) else rows)
+        return self.take(key[0] if isinstance(key, tuple) else key)
 
     def arm(self, action: str | int) -> DecisionLog:
         """The rows that took this action."""
@@ -321,6 +322,8 @@ class DecisionLog:
         if outcomes is None:
             return log
         names = [outcomes] if isinstance(outcomes, str) else list(outcomes)
+        if not names:
+            raise ParameterError("No outcome was named", remedy=f"The log has {list(self.outcomes)}.")
         kept = {name: log.outcome(name) for name in names}
         if log.cost_name is not None:
             kept.setdefault(log.cost_name, log.outcome(log.cost_name))

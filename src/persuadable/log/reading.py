@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import ActionError, DataError, ParameterError, PropensityError
+from persuadable.errors import ActionError, DataError, FeatureError, ParameterError, PropensityError
 from persuadable.features import Features, label_text, native_frame
 from persuadable.fingerprint import content_seed, row_identities, unit_identities
 from persuadable.log import checks
 from persuadable.log.decisions import DecisionLog
 from persuadable.spaces import Discrete
+
+MOST_ACTIONS = 10_000  # codes are int16, and every action needs rows of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def stem(path: str | PathLike[str]) -> str:
 
 def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
     frame = native_frame(data)
-    _require_columns([*roles.taken(), *(roles.features or ())], frame.columns)
+    _require_columns([*roles.taken(), *(roles.features or ()), *roles.categorical], frame.columns)
     if not len(frame):
         raise DataError(f"The log {name!r} is empty", remedy="Pass at least one row per arm.")
     if not roles.outcomes:
@@ -118,8 +120,8 @@ def from_arrays(
     if not len(matrix):
         raise DataError("The log is empty", remedy="Pass at least one row per arm.")
     control = label_text(rest.pop("control"))
-    if action_names is not None:
-        control = action_names[int(control)] if control.isdigit() and control not in action_names else control
+    if action_names is not None and control.isdigit() and int(control) < len(action_names):
+        control = control if control in action_names else str(action_names[int(control)])
     return _build(matrix, labels, outcomes, control=control, action_names=action_names, places=_ARRAY_PLACES, **rest)
 
 
@@ -155,7 +157,7 @@ def _build(
         checks.length(v, n, f"Outcome {k!r}")
     if cost is not None and cost not in kept:
         raise ParameterError(f"The cost {cost!r} is not among the outcomes", remedy=f"The outcomes are {list(kept)}.")
-    allowed = None if eligible is None else _action_table(eligible, n, actions, default=True).astype(np.bool_)
+    allowed = None if eligible is None else _eligibility_table(eligible, n, actions)
     if allowed is not None:
         checks.eligibility(allowed, codes, actions)
     logged = None if propensity is None else _propensity_table(propensity, n, actions)
@@ -191,9 +193,16 @@ def encode_actions(
     labels: NDArray[Any], control: str, names: Sequence[str] | None, column: str
 ) -> tuple[NDArray[np.int16], Discrete]:
     """Codes (n,) and the space, the control first and treatments in order of their labels."""
-    _known(labels, column, ActionError)
+    labels = _known(labels, column, ActionError)
     distinct, inverse = np.unique(labels, return_inverse=True)
+    _require_few(distinct, column)
+    if distinct.dtype.kind == "f" and (distinct == np.floor(distinct)).all():
+        distinct = distinct.astype(np.int64)
     texts = [label_text(v) for v in distinct.tolist()]
+    if distinct.dtype.kind == "b":
+        control = {"0": "False", "1": "True"}.get(control, control)
+    elif control not in texts:
+        control = {"False": "0", "True": "1"}.get(control, control)
     if names is not None and distinct.dtype.kind in "iub":
         out_of_range = [v for v in distinct.tolist() if not 0 <= int(v) < len(names)]
         if out_of_range:
@@ -219,6 +228,15 @@ def encode_actions(
     actions = Discrete((control, *(t for t in known if t != control)))
     code = np.array([actions.index(t) for t in texts], dtype=np.int16)
     return code[inverse], actions
+
+
+def _require_few(distinct: NDArray[Any], column: str) -> None:
+    if distinct.size > MOST_ACTIONS:
+        raise ActionError(
+            f"There are {distinct.size:,} different actions",
+            where=f"column {column!r}",
+            remedy=f"At most {MOST_ACTIONS:,} can be told apart; group them, or name the column of the action.",
+        )
 
 
 def _known(values: NDArray[Any], column: str, error: type[DataError] = DataError) -> NDArray[Any]:
@@ -255,7 +273,14 @@ def _with_cost(roles: Roles) -> list[str]:
 def _feature_names(roles: Roles, columns: Sequence[str]) -> list[str]:
     taken = set(roles.taken())
     if roles.features is None:
-        return [c for c in columns if c not in taken]
+        left = [c for c in columns if c not in taken]
+        if not left:
+            raise FeatureError(
+                "No column is left to be a feature", remedy="Add what was known of each unit before the decision."
+            )
+        return left
+    if not roles.features:
+        raise FeatureError("No feature was named", remedy="Pass features= with at least one column, or leave it out.")
     both = [c for c in roles.features if c in taken]
     if both:
         raise ParameterError(
@@ -289,7 +314,7 @@ def _number_column(series: Any) -> Any:
 
     if not (series.dtype.is_numeric() or series.dtype == nw.Boolean):
         return np.array(series.to_list(), dtype=object)
-    if series.null_count():
+    if series.null_count() or series.dtype == nw.Decimal:
         return series.cast(nw.Float64).fill_null(float("nan")).to_numpy()
     return series.to_numpy()
 
@@ -316,6 +341,13 @@ def _action_table(spec: Any, n: int, actions: Discrete, *, default: Any) -> NDAr
     return np.stack([np.broadcast_to(np.asarray(c), (n,)) for c in columns], axis=1)
 
 
+def _eligibility_table(spec: Any, n: int, actions: Discrete) -> NDArray[np.bool_]:
+    if isinstance(spec, Mapping):
+        spec = {label: checks.booleans(np.asarray(v), label_text(label)) for label, v in spec.items()}
+        return _action_table(spec, n, actions, default=True)
+    return checks.booleans(np.asarray(spec), "one of the actions")
+
+
 def _propensity_table(spec: Any, n: int, actions: Discrete) -> NDArray[Any]:
     if isinstance(spec, Mapping):
         told = {label_text(label) for label in spec}
@@ -323,10 +355,11 @@ def _propensity_table(spec: Any, n: int, actions: Discrete) -> NDArray[Any]:
             raise PropensityError(
                 f"The propensity of {untold[0]!r} is not given", remedy=f"Give one for each of {list(actions)}."
             )
-        return _action_table(spec, n, actions, default=None)
-    table = np.asarray(spec, dtype=np.float64 if np.ndim(spec) < 2 else None)
+        return checks.probabilities(_action_table(spec, n, actions, default=None))
+    table = checks.probabilities(np.asarray(spec))
     if table.ndim == 2:
         return table
+    table = table.astype(np.float64)
     if len(actions) != 2:
         raise PropensityError(
             f"One propensity cannot describe {len(actions)} actions",

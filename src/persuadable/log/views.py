@@ -74,6 +74,17 @@ def contrast(log: DecisionLog, action: int) -> DecisionLog:
     return log if log.n_actions == 2 else select_actions(log, [log.actions.names[action]])
 
 
+def shares(log: DecisionLog) -> NDArray[np.float64]:
+    if log.eligible is None:
+        counts = np.bincount(log.action, weights=log.weight, minlength=log.n_actions)
+        return np.broadcast_to(counts / counts.sum(), (log.n, log.n_actions))
+    patterns, pattern = np.unique(log.eligible, axis=0, return_inverse=True)
+    table = np.zeros(patterns.shape)
+    np.add.at(table, (pattern, log.action), 1.0 if log.weight is None else log.weight)
+    by_row: NDArray[np.float64] = (table / table.sum(axis=1, keepdims=True))[pattern]
+    return by_row
+
+
 def split_mask(
     log: DecisionLog, share: float, by: Literal["row", "unit", "time"] | None, rng: np.random.Generator
 ) -> Mask:

@@ -1,4 +1,5 @@
 """What will happen: P(y | x) and P(y | x, a)."""
+
 from __future__ import annotations
 
 from persuadable.response.arms import cross_fit_arms
