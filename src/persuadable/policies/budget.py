@@ -1,0 +1,183 @@
+"""Treat those whom it moves most, as many as the budget pays for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.errors import ActionError, LeakageError, NotFittedError, ParameterError
+from persuadable.policies.base import Flags, Floats, check_actions
+from persuadable.policies.calibrated import CalibratedPolicy, Scored, best_treatment
+
+if TYPE_CHECKING:
+    from persuadable.fingerprint import Fingerprint
+    from persuadable.log import DecisionLog
+    from persuadable.spaces import Discrete
+
+__all__ = ["BudgetPolicy", "EffectModel", "net_effects"]
+
+
+class EffectModel(Protocol):
+    """What a budget needs of an effect learner."""
+
+    @property
+    def fitted_on(self) -> Fingerprint:
+        """The rows it learned from."""
+        ...
+
+    @property
+    def actions_(self) -> Discrete:
+        """The actions it knows."""
+        ...
+
+    def effect(self, X: Any, outcome: str | None = None) -> NDArray[Any]:
+        """(n, A) effects over doing nothing."""
+        ...
+
+    def out_of_fold_effect(self, log: DecisionLog, outcome: str | None = None) -> NDArray[Any]:
+        """(n, A) effects of training rows, from models that did not see them."""
+        ...
+
+
+def net_effects(effect: NDArray[Any], cost: NDArray[Any] | None, break_even: Floats) -> Floats:
+    """(n, A − 1) net effects of the treatments: effect − cost effect − break-even.
+
+    Args:
+        effect: (n, A) effects, column 0 is the control.
+        cost: (n, A) effects on cost in the outcome's unit, or None.
+        break_even: (A,) what a treatment must bring at least, column 0 unused.
+    """
+    net = np.asarray(effect, dtype=np.float64)[:, 1:]
+    if cost is not None:
+        net = net - np.asarray(cost, dtype=np.float64)[:, 1:]
+    return net - break_even[1:]
+
+
+class BudgetPolicy(CalibratedPolicy):
+    """Treat the share of users with the largest net effects, each with its best treatment.
+
+    The net effect is the effect on ``outcome``, less that on ``cost`` if named, less ``break_even``. The threshold t is
+    F⁻¹(1 − share) on the held-out distribution F of net effects. Above t everybody is treated, at t with the
+    probability that makes the expected share exactly ``share``, and nobody whose net effect is ≤ 0.
+
+    Args:
+        learner: a fitted effect learner.
+        share: share of users the budget pays for, in [0, 1].
+        outcome: what is to be raised; the learner's first outcome when None.
+        cost: the outcome that is the treatment's cost, in the same unit; none when None.
+        break_even: the effect a treatment must exceed, one number or one per treatment by label.
+    """
+
+    def __init__(
+        self,
+        learner: EffectModel,
+        share: float = 0.3,
+        outcome: str | None = None,
+        cost: str | None = None,
+        break_even: float | Mapping[str, float] = 0.0,
+    ) -> None:
+        self.learner = learner
+        self.share = share
+        self.outcome = outcome
+        self.cost = cost
+        self.break_even = break_even
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"{type(self.learner).__name__} budget {self.share:.0%}"
+
+    @property
+    def fitted_on(self) -> Fingerprint | None:
+        """The rows its learner learned from."""
+        return getattr(self.learner, "fitted_on", None)
+
+    @property
+    def floor(self) -> float:
+        """Net effects at or below 0 are not worth treating."""
+        return 0.0
+
+    def _break_evens(self, actions: Discrete) -> Floats:
+        """(A,) break-even of each action."""
+        told = self.break_even
+        if not isinstance(told, Mapping):
+            values = np.full(len(actions), float(told))
+        else:
+            unknown = set(told) - set(actions.treatments)
+            if unknown:
+                raise ActionError(
+                    f"break_even names {sorted(unknown)[0]!r}, which is not a treatment",
+                    remedy=f"The treatments are {list(actions.treatments)}.",
+                )
+            values = np.array([float(told.get(label, 0.0)) for label in actions])
+        if not np.isfinite(values).all():
+            raise ParameterError(f"break_even is {told!r}", remedy="Pass finite numbers in the outcome's unit.")
+        return values
+
+    def _best(self, effect: NDArray[Any], cost: NDArray[Any] | None, eligible: Flags | None) -> Scored:
+        net = net_effects(effect, cost, self._break_evens(self.learner.actions_))
+        return best_treatment(net, eligible)
+
+    def _require_learner(self, n_actions: int) -> Fingerprint:
+        fitted_on = self.fitted_on
+        if fitted_on is None:
+            raise NotFittedError(
+                f"The {type(self.learner).__name__} is not fitted", remedy="Call learner.fit(train) before calibrating."
+            )
+        check_actions(n_actions, len(self.learner.actions_), self.name)
+        return fitted_on
+
+    def _score(self, features: Any, n_actions: int, eligible: Flags | None) -> Scored:
+        self._require_learner(n_actions)
+        effect = self.learner.effect(features, outcome=self.outcome)
+        cost = None if self.cost is None else self.learner.effect(features, outcome=self.cost)
+        return self._best(effect, cost, eligible)
+
+    def _score_held_out(self, log: DecisionLog, eligible: Flags | None) -> Scored:
+        fitted_on, here = self._require_learner(log.n_actions), log.fingerprint
+        if not (shared := fitted_on.overlap(here)):
+            return self._score(log.features, log.n_actions, eligible)
+        if fitted_on.digest != here.digest:
+            raise LeakageError(
+                f"{shared:,} of the {log.n:,} rows to calibrate on also fitted the {type(self.learner).__name__}",
+                remedy="Calibrate on the whole training log (out-of-fold effects are used), or on held-out rows.",
+            )
+        effect = self.learner.out_of_fold_effect(log, outcome=self.outcome)
+        cost = None if self.cost is None else self.learner.out_of_fold_effect(log, outcome=self.cost)
+        return self._best(effect, cost, eligible)
+
+    def _plain_parameters(self) -> dict[str, Any]:
+        even = self.break_even
+        return {
+            "share": float(self.share),
+            "outcome": self.outcome,
+            "cost": self.cost,
+            "break_even": {k: float(v) for k, v in even.items()} if isinstance(even, Mapping) else float(even),
+        }
+
+    def explain(self) -> str:
+        """The policy in words.
+
+        Raises:
+            NotFittedError: before ``calibrate``.
+        """
+        rule, n = self.rule, self.distribution_.n
+        what = "net effect" if self.cost is not None or self.break_even else "effect"
+        on = f" on {self.outcome}" if self.outcome else ""
+        if rule.expected_share == 0.0:
+            why = "The budget pays for nobody" if rule.share == 0.0 else "No user's effect exceeds the break-even"
+            return f"Treat nobody. {why}."
+        who = "everybody whose predicted" if self.n_actions_ == 2 else "everybody whose best treatment's predicted"
+        words = f"Treat {who} {what}{on} is above {rule.threshold:.4g}"
+        words += f": {rule.expected_share:.1%} of the {n:,} users it was calibrated on."
+        if rule.tie_probability > 0.0:
+            words += f" Of those exactly at {rule.threshold:.4g}, draw lots and treat {rule.tie_probability:.1%}."
+        if rule.binds == "break-even":
+            words += (
+                f" The budget would pay for {rule.share:.1%}, "
+                "but the others are not predicted to bring more than they cost."
+            )
+        return words

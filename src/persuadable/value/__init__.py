@@ -1,0 +1,84 @@
+"""What it is worth: ranking curves, calibration and policy value, on held-out rows only."""
+
+from __future__ import annotations
+
+from persuadable.value.budget_values import BudgetRow, BudgetValues, budget_values
+from persuadable.value.calibration import (
+    BestLinearPredictor,
+    Calibration,
+    Gate,
+    Monotonicity,
+    blp,
+    gates,
+    monotonic_bins,
+)
+from persuadable.value.clan import Clan, ClanRow, clan
+from persuadable.value.curves import Curve
+from persuadable.value.deciles import Decile, Deciles, deciles
+from persuadable.value.drift import PrefixDriftWarning
+from persuadable.value.estimate import Estimate
+from persuadable.value.holdout import require_held_out
+from persuadable.value.policy_value import (
+    PolicyComparison,
+    PolicyComparisons,
+    PolicyValue,
+    compare,
+    compare_many,
+    policy_value,
+)
+from persuadable.value.ranking import (
+    Qini,
+    RankingReport,
+    compare_rankings,
+    evaluate_ranking,
+    qini,
+    qini_curve,
+    uplift_at_k,
+    uplift_curve,
+)
+from persuadable.value.scores import uplift_scores
+from persuadable.value.stability import Stability, stability
+from persuadable.value.toc import TOC, rate, toc
+
+__all__ = [
+    "TOC",
+    "BestLinearPredictor",
+    "BudgetRow",
+    "BudgetValues",
+    "Calibration",
+    "Clan",
+    "ClanRow",
+    "Curve",
+    "Decile",
+    "Deciles",
+    "Estimate",
+    "Gate",
+    "Monotonicity",
+    "PolicyComparison",
+    "PolicyComparisons",
+    "PolicyValue",
+    "PrefixDriftWarning",
+    "Qini",
+    "RankingReport",
+    "Stability",
+    "blp",
+    "budget_values",
+    "clan",
+    "compare",
+    "compare_many",
+    "compare_rankings",
+    "deciles",
+    "evaluate_ranking",
+    "gates",
+    "monotonic_bins",
+    "policy_value",
+    "qini",
+    "qini_curve",
+    "rate",
+    "require_held_out",
+    "stability",
+    "toc",
+    "uplift_at_k",
+    "uplift_curve",
+    "uplift_scores",
+]

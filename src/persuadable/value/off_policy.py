@@ -1,0 +1,255 @@
+"""The arithmetic of judging a policy on decisions that another policy took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from persuadable.errors import DataError, ParameterError, PropensityError
+from persuadable.value.estimate import Estimate, Floats
+from persuadable.value.ranks import share_above
+
+if TYPE_CHECKING:
+    from persuadable.log import DecisionLog
+
+__all__ = [
+    "Judged",
+    "Logged",
+    "action_scores",
+    "check_probabilities",
+    "effect_at_threshold",
+    "effective_sample_size",
+    "judge",
+    "look_at",
+]
+
+Method = Literal["dr", "ips", "snips"]
+METHODS = ("dr", "ips", "snips")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Logged:
+    """What judging needs of a log, shared by all policies judged on it.
+
+    Attributes:
+        y: (n,) outcome.
+        action: (n,) action taken.
+        propensity: (n, A) probabilities of the actions.
+        mu: (n, A) predicted outcomes that the doubly robust score starts from; None for IPS and SNIPS.
+        method: "dr", "ips" or "snips".
+        weight: (n,) row weights divided by their mean; None where rows count equally.
+        clusters: (n,) codes of units that repeat, or None.
+        shares_estimated: whether propensities are the observed shares of the arms.
+    """
+
+    y: Floats
+    action: NDArray[np.intp]
+    propensity: Floats
+    mu: Floats | None
+    method: Method
+    weight: Floats | None
+    clusters: NDArray[np.intp] | None
+    shares_estimated: bool
+
+    @property
+    def n(self) -> int:
+        """How many rows there are."""
+        return int(self.y.shape[0])
+
+    def mean(self, values: NDArray[Any]) -> Any:
+        """Weighted mean over the rows."""
+        return values.mean(axis=0) if self.weight is None else (self.weight @ values) / self.n
+
+    def taken(self, table: NDArray[Any]) -> Floats:
+        """(n,) the entries of an (n, A) table at the actions taken."""
+        return np.asarray(np.take_along_axis(table, self.action[:, None], axis=1)[:, 0], dtype=np.float64)
+
+    def estimate(self, value: float, psi: Floats, alpha: float, name: str, ess: float | None = None) -> Estimate:
+        """An estimate from its influence function, by rows or by clusters."""
+        return Estimate.from_influence(value, psi, alpha, self.clusters, self.weight, name=name, ess=ess)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A policy's value and its influence function ψ (n,), from which intervals and paired differences follow."""
+
+    value: float
+    psi: Floats
+    ess: float
+    mean_weight: float
+
+
+def look_at(log: DecisionLog, outcome: str | None, method: str, mu: ArrayLike | None) -> Logged:
+    """What judging needs of a log.
+
+    Args:
+        log: held-out rows.
+        outcome: name; the first when None.
+        method: "dr", "ips" or "snips".
+        mu: (n, A) or (A,) predicted outcomes for "dr"; cross-fitted on the log when None.
+
+    Raises:
+        ParameterError: unknown method, or ``mu`` where it would be ignored.
+        DataError: ``mu`` of another shape or not finite.
+    """
+    if method not in METHODS:
+        raise ParameterError(f"method is {method!r}", remedy=f"Pass one of {list(METHODS)}.")
+    if method != "dr" and mu is not None:
+        raise ParameterError(f"mu= was passed with method={method!r}, which ignores it", remedy="Pass method='dr'.")
+    predicted = None
+    if method == "dr":
+        predicted = _predicted(log, outcome) if mu is None else _checked(mu, (log.n, log.n_actions))
+    weight = None if log.weight is None else np.asarray(log.weight, dtype=np.float64)
+    return Logged(
+        y=log.outcome(outcome),
+        action=np.asarray(log.action, dtype=np.intp),
+        propensity=log.propensity(),
+        mu=predicted,
+        method=method,  # type: ignore[arg-type]
+        weight=None if weight is None else weight / weight.mean(),
+        clusters=log.clusters,
+        shares_estimated=log.propensities is None,
+    )
+
+
+def _predicted(log: DecisionLog, outcome: str | None) -> Floats:
+    from persuadable.response import cross_fit_arms
+
+    return np.asarray(cross_fit_arms(log, outcome), dtype=np.float64)
+
+
+def _checked(mu: ArrayLike, shape: tuple[int, int]) -> Floats:
+    table = np.asarray(mu, dtype=np.float64)
+    if table.shape not in (shape, shape[1:]):
+        raise DataError(f"mu has shape {table.shape}, expected {shape}", remedy="Predict every row under every action.")
+    if not np.isfinite(table).all():
+        raise DataError("mu is not finite", remedy="Predict every row under every action.")
+    return np.broadcast_to(table, shape)
+
+
+def check_probabilities(probabilities: ArrayLike, shape: tuple[int, int], name: str) -> Floats:
+    """A policy's probabilities as (n, A) floats.
+
+    Raises:
+        DataError: another shape, values outside [0, 1], or rows that do not sum to 1.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    if p.shape != shape:
+        raise DataError(
+            f"{name} gives probabilities of shape {p.shape}, expected {shape}",
+            remedy="Give one row per row of the log and one column per action, the control first.",
+        )
+    wrong = ~((p >= -1e-9) & (p <= 1 + 1e-9)).all(axis=1) | ~(np.abs(p.sum(axis=1) - 1) <= 1e-6)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"{name} gives {np.round(p[row], 6).tolist()}, which is no probability distribution",
+            where=f"row {row}",
+            remedy="Probabilities lie in [0, 1] and sum to 1 in each row.",
+        )
+    return p
+
+
+def effective_sample_size(weights: NDArray[Any]) -> float:
+    """(Σw)² / Σw² (Kish 1965): how many equally weighted rows would be as precise."""
+    squares = float(weights @ weights)
+    return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
+
+
+def _ratio(logged: Logged, p: Floats, name: str) -> Floats:
+    """(n,) w = π(A)/e(A), refusing policies that do what was never tried."""
+    untried = (logged.propensity <= 0) & (p > 0)
+    if untried.any():
+        row, action = (int(i[0]) for i in np.nonzero(untried))
+        raise PropensityError(
+            f"{name} takes action {action}, whose logged propensity is 0",
+            where=f"row {row}",
+            remedy="Nothing can be said of what was never tried; respect eligibility, or judge on rows with overlap.",
+        )
+    return logged.taken(p) / logged.taken(logged.propensity)
+
+
+def judge(logged: Logged, probabilities: Floats, name: str = "The policy") -> Judged:
+    """Value of a policy with its influence function.
+
+    With w = π(A)/e(A) and r the residual, the value is mean(d + w·r), where
+    IPS has d = 0, r = Y (Horvitz and Thompson 1952); DR has d = Σ_a π_a q̂_a, r = Y − q̂_A
+    (Robins, Rotnitzky and Zhao 1994; Dudík, Langford and Li 2011); and SNIPS is Σ w Y / Σ w (Swaminathan and
+    Joachims 2015) with influence w(Y − V)/mean(w). Where the propensities are the arms' observed shares p̂, their
+    sampling is subtracted: Σ_a (1{A=a}/p_a − 1)·E[π_a r | A = a], which makes the intervals of a completely
+    randomised experiment narrower (Hirano, Imbens and Ridder 2003).
+
+    Raises:
+        PropensityError: the policy takes an action where it was never tried.
+    """
+    w = _ratio(logged, probabilities, name)
+    mean_weight = float(logged.mean(w))
+    if logged.method == "snips":
+        if mean_weight <= 0:
+            raise PropensityError(
+                f"No row of the log took an action that {name} takes", remedy="Use method='dr', or a larger log."
+            )
+        value = float(logged.mean(w * logged.y)) / mean_weight
+        residual = (logged.y - value) / mean_weight
+        psi = w * residual
+    else:
+        direct = 0.0 if logged.mu is None else np.einsum("na,na->n", probabilities, logged.mu)
+        residual = logged.y if logged.mu is None else logged.y - logged.taken(logged.mu)
+        scores = direct + w * residual
+        value = float(logged.mean(scores))
+        psi = scores - value
+    if logged.shares_estimated:
+        psi = psi - _share_sampling(logged, w * residual)
+    ess = effective_sample_size(w if logged.weight is None else w * logged.weight)
+    return Judged(value, psi, ess, mean_weight)
+
+
+def _share_sampling(logged: Logged, weighted_residual: Floats) -> Floats:
+    """(n,) Σ_a (1{A=a}/p_a − 1)·m_a with m_a = mean(1{A=a} w r): what estimating the shares p_a moves."""
+    n_actions = logged.propensity.shape[1]
+    mass = weighted_residual if logged.weight is None else weighted_residual * logged.weight
+    m = np.bincount(logged.action, weights=mass, minlength=n_actions) / logged.n
+    # Without row weights this is m_A/p_A − Σ_a m_a; the shares are constant over rows.
+    return np.asarray((m / logged.propensity[0])[logged.action] - m.sum())
+
+
+def action_scores(logged: Logged, judged: Judged | None = None) -> Floats:
+    """(n, A) scores whose conditional means are μ_a(x): μ̂_a + 1{A=a}(Y − μ̂_a)/e_a, with μ̂ = 0 for IPS.
+
+    A policy's value is mean(Σ_a π_a · score_a). SNIPS, being a ratio, has scores around the policy ``judged``, with
+    (Y − V)/mean(w) in the place of Y.
+    """
+    residual = logged.y if logged.mu is None else logged.y - logged.taken(logged.mu)
+    if logged.method == "snips" and judged is not None:
+        residual = (residual - judged.value) / judged.mean_weight
+    scores = np.zeros(logged.propensity.shape) if logged.mu is None else logged.mu.copy()
+    scores[np.arange(logged.n), logged.action] += residual / logged.taken(logged.propensity)
+    return scores
+
+
+def effect_at_threshold(
+    score: Floats, gain: Floats, threshold: float, share: float, weight: Floats | None = None
+) -> float:
+    """E[gain | score = threshold], the marginal user's effect.
+
+    The mean over the units at the threshold, or where these are fewer than a share h of all, over those whose rank is
+    within h of the threshold's, h = ½·n^(−1/5): it multiplies a term of order n^(−½), so a rough estimate will do.
+
+    Args:
+        score: (n,) what units are ranked by.
+        gain: (n,) score of each unit's effect.
+        threshold: where the budget ends.
+        share: the share above it.
+        weight: (n,) row weights.
+    """
+    w = np.ones(score.shape[0]) if weight is None else weight
+    h = 0.5 * score.shape[0] ** -0.2
+    tied = score == threshold
+    if w[tied].sum() >= h * w.sum():
+        return float(np.average(gain[tied], weights=w[tied]))
+    rank = share_above(score, weight)
+    near = np.abs(rank - share) <= h
+    return float(np.average(gain[near], weights=w[near])) if near.any() else 0.0
