@@ -24,7 +24,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types floors tests calibration bench clean
+.PHONY: help demo test lint format types floors tests calibration oldest bench clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ tests: $(READY)  ## pytest: the fast suite, the documents' examples among it
 calibration: $(READY)  ## pytest: coverage, size and recovery on known truths (long)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m calibration --durations=20
 
+oldest: $(READY)  ## pytest with every dependency at its lower bound (an environment of its own)
+	@"$(PYTHON)" -m venv $(VENV)-oldest
+	@$(BIN)/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; e = p["optional-dependencies"]; \
+	  print(*(d.replace(">=", "==") for d in p["dependencies"] + e["cpu"] + e["data"] + e["check"] + e["dev"]), sep="\n")' \
+	  > $(VENV)-oldest/bounds.txt
+	@$(VENV)-oldest/bin/python -m pip --disable-pip-version-check --no-input install -qq --root-user-action=ignore \
+	  -r $(VENV)-oldest/bounds.txt -e .
+	$(VENV)-oldest/bin/python -m pytest -q -n $(WORKERS) --dist worksteal
+
 bench: $(READY)  ## speed and memory of the learners
 	$(BIN)/persuadable bench learners
 
@@ -58,7 +67,7 @@ format: $(READY)  ## ruff: mend what can be mended
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, the caches and the demo's output
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-oldest out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml constraints.txt

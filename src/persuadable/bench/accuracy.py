@@ -1,0 +1,190 @@
+"""``persuadable bench accuracy``: each learner and its namesakes elsewhere against a truth that is known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.bench.race import one
+from persuadable.bench.speed import LEARNER_FILE, entrants
+from persuadable.errors import PersuadableError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["NAMESAKES", "Accuracy", "Against", "accuracy"]
+
+NAMESAKES: Mapping[str, tuple[str, ...]] = {
+    "S": ("econml S", "metalearners S", "causalml S"),
+    "T": ("econml T", "metalearners T", "causalml T"),
+    "X": ("econml X", "metalearners X", "causalml X, p given"),
+    "R": ("econml NonParamDML", "metalearners R", "causalml R, p given"),
+    "DR": ("econml DR", "metalearners DR", "causalml DR, p given"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """One learner on one world.
+
+    Attributes:
+        surface: of the world.
+        learner: S, T, X, R or DR.
+        contestant: whose.
+        spearman: rank correlation with the true effect on fresh rows, one for each seed.
+        rmse: root mean squared error of the effect, one for each seed, in outcome units.
+        failed: why there are no numbers, else empty.
+    """
+
+    surface: str
+    learner: str
+    contestant: str
+    spearman: tuple[float, ...]
+    rmse: tuple[float, ...]
+    failed: str = ""
+
+    @property
+    def mean(self) -> float:
+        """Mean Spearman correlation over the seeds."""
+        return float(np.mean(self.spearman)) if self.spearman else float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How near the truth everybody is.
+
+    Attributes:
+        settings: rows, trees, seeds and the rest.
+        rows: a row per world, learner and contestant.
+    """
+
+    settings: Mapping[str, Any]
+    rows: tuple[Against, ...]
+
+    def behind(self) -> dict[tuple[str, str], float]:
+        """(surface, learner) → the best namesake's mean Spearman correlation less ours; negative where ours leads."""
+        found = {}
+        for ours in (row for row in self.rows if row.contestant.startswith("ours ")):
+            here = [r for r in self.rows if (r.surface, r.learner) == (ours.surface, ours.learner) and r is not ours]
+            rivals = [row.mean for row in here if row.spearman]
+            if rivals:
+                found[ours.surface, ours.learner] = max(rivals) - ours.mean
+        return found
+
+    def table(self) -> Table:
+        """A line per world and learner: each package's mean Spearman correlation, and our distance to the best."""
+        from rich.table import Table
+
+        table = Table(
+            title="Spearman correlation with the true effect\n"
+            + ", ".join(f"{k} {v}" for k, v in self.settings.items())
+        )
+        packages = list(dict.fromkeys(row.contestant.split()[0] for row in self.rows))
+        for heading in ("world", "learner"):
+            table.add_column(heading)
+        for heading in (*packages, "behind the best"):
+            table.add_column(heading, justify="right")
+        behind = self.behind()
+        for surface, learner in dict.fromkeys((row.surface, row.learner) for row in self.rows):
+            here = {r.contestant.split()[0]: r for r in self.rows if (r.surface, r.learner) == (surface, learner)}
+            cells = ["failed" if here[p].failed else f"{here[p].mean:.4f}" if p in here else "" for p in packages]
+            gap = behind.get((surface, learner))
+            table.add_row(surface, learner, *cells, "" if gap is None else f"{gap:+.4f}")
+        return table
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything as JSON."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        behind = {" ".join(key): round(gap, 5) for key, gap in self.behind().items()}
+        target.write_text(json.dumps({**asdict(self), "behind": behind}, indent=1) + "\n", encoding="utf-8")
+        return target
+
+
+def accuracy(
+    n: int = 200_000,
+    d: int = 12,
+    trees: int = 100,
+    depth: int = 4,
+    folds: int = 5,
+    threads: int = 2,
+    peers: Sequence[str] = ("econml", "metalearners", "causalml"),
+    *,
+    learners: Sequence[str] = ("S", "T", "X", "R", "DR"),
+    surfaces: Sequence[Literal["linear", "nonlinear", "sparse"]] = ("linear", "nonlinear"),
+    outcome: Literal["real", "binary"] = "binary",
+    treated_share: float = 0.5,
+    n_test: int = 50_000,
+    seeds: Sequence[int] = (0, 1, 2),
+    out: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Accuracy:
+    """Rank correlation of estimated with true effects, ours and theirs, fitted on the same rows with the same trees.
+
+    A peer is used as its users would: a classifier for a binary outcome where it takes one, its own way with the
+    propensity, or the known one where it can be given.
+
+    Args:
+        n, d, trees, depth, folds, threads, peers: as in ``learners``; the learning rate is 0.1.
+        learners: of S, T, X, R and DR.
+        surfaces: worlds, see ``worlds.RandomisedTrial``.
+        outcome: of the worlds.
+        treated_share: constant propensity.
+        n_test: fresh rows on which effects are compared.
+        seeds: one training and test sample each.
+        out: where to write the result as JSON.
+        say: called with a line of progress.
+    """
+    from scipy.stats import spearmanr
+
+    from persuadable.worlds import RandomisedTrial
+
+    names = entrants(
+        [f"ours {kind}" for kind in learners] + [p for kind in learners for p in NAMESAKES[kind]], peers, say
+    )
+    shown = {"n": n, "d": d, "trees": trees, "depth": depth, "folds": folds, "outcome": outcome}
+    rows: list[Against] = []
+    for surface in surfaces:
+        world = RandomisedTrial(
+            surface=surface, outcome=outcome, n_features=d, n_categorical=0, treated_share=treated_share
+        )
+        found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
+        failed: dict[str, str] = {}
+        for seed in seeds:
+            log = world.sample(n, random_state=seed)
+            X_test = world.features(n_test, random_state=seed + 1_000_000)
+            truth = world.effect(X_test)[:, 1]
+            arrays: dict[str, NDArray[Any]] = {
+                "X": log.features.values,
+                "w": log.action.astype(np.int64),
+                "y": log.outcome().astype(np.int64 if outcome == "binary" else np.float64),
+                "p": np.full(n, treated_share),
+                "X_test": X_test.values,
+            }
+            settings = {**shown, "rate": 0.1, "seed": seed, "binary": outcome == "binary"}
+            for name in names:
+                try:
+                    effect = one(LEARNER_FILE, name, arrays, settings, threads=threads)["result"]
+                except PersuadableError as error:  # told in the table
+                    failed[name] = str(error)
+                    continue
+                found[name][0].append(float(spearmanr(effect, truth).statistic))
+                found[name][1].append(float(np.sqrt(np.mean((effect - truth) ** 2))))
+                if say is not None:
+                    say(f"{surface}, seed {seed}  {name}: {found[name][0][-1]:.4f}")
+        rows += [
+            Against(surface, kind, name, tuple(found[name][0]), tuple(found[name][1]), failed.get(name, ""))
+            for kind in learners
+            for name in (f"ours {kind}", *NAMESAKES[kind])
+            if name in names
+        ]
+    result = Accuracy({**shown, "treated_share": treated_share, "seeds": list(seeds), "n_test": n_test}, tuple(rows))
+    if out is not None:
+        result.save(out)
+    return result

@@ -1,0 +1,23 @@
+"""A whole study of one log: from rows to a judged policy, and the folder it leaves."""
+
+from __future__ import annotations
+
+from persuadable.study.plan import LEARNERS, StudyPlan
+from persuadable.study.result import Candidate, Study, TreatmentReport
+from persuadable.study.run import run_study
+from persuadable.study.words import SUSPICIOUS, limits, verdict
+from persuadable.study.write import Written, write_study
+
+__all__ = [
+    "LEARNERS",
+    "SUSPICIOUS",
+    "Candidate",
+    "Study",
+    "StudyPlan",
+    "TreatmentReport",
+    "Written",
+    "limits",
+    "run_study",
+    "verdict",
+    "write_study",
+]

@@ -1,0 +1,180 @@
+"""Running a study: fit and choose on the training rows, draw the threshold and judge on the held-out ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from persuadable.design import balance
+from persuadable.effects import Effects, Learner, clone, fit_many, out_of_fold_effects
+from persuadable.log import DecisionLog
+from persuadable.policies import BudgetPolicy, Policy, RandomPolicy, RankPolicy, TreatAll, TreatNone
+from persuadable.response import ResponseModel, cross_fit_arms
+from persuadable.study.plan import NUISANCE, StudyPlan
+from persuadable.study.result import Candidate, Study, TreatmentReport
+from persuadable.value import (
+    Estimate,
+    blp,
+    budget_values,
+    clan,
+    compare,
+    compare_many,
+    compare_rankings,
+    deciles,
+    evaluate_ranking,
+    gates,
+    qini,
+    stability,
+    toc,
+)
+
+__all__ = ["run_study"]
+
+Vector = NDArray[np.float64]
+RESPONSE = "response model"
+
+
+def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
+    """Study a log: which learner ranks best, whom a budget should treat, and what that is worth.
+
+    The learner is chosen on the training rows, by out-of-fold effects. The threshold is drawn from the predicted
+    effects of the held-out rows, without a look at their outcomes, so that the share treated is exact; the
+    intervals of its value include its sampling. Where the log has a cost, effects are net of the effect on cost.
+
+    Args:
+        log: n rows; its first outcome is what is to be raised.
+        plan: the choices; None takes the defaults.
+
+    Raises:
+        DataError, ParameterError: from the rooms below, naming what is wrong and the remedy.
+    """
+    plan = plan or StudyPlan()
+    log = log if plan.propensity != "estimated" else _with_estimated_propensities(log, plan)
+    train, test = log.split(1 - plan.test_share, by=plan.split_by, random_state=plan.random_state)  # type: ignore[arg-type]
+    fitted = plan.candidates()
+    fit_many(list(fitted.values()), train, outcomes=_targets(train))
+    scores = _out_of_fold_qini(fitted, train)
+    best = max(scores, key=scores.__getitem__)
+    learner = _final(fitted[best], train, plan)
+    policy = BudgetPolicy(learner, plan.budget, cost=log.cost_name, break_even=plan.break_even).calibrate(test)
+    response = ResponseModel(trees=NUISANCE, engine=plan.engine, random_state=plan.random_state).fit(train)
+    mu = _responses(test, None, plan)
+    effects = learner.effect(test.features)
+    by_response = RankPolicy(response, plan.budget, RESPONSE, _best_arm(train)).calibrate(test)
+    return Study(
+        plan=plan,
+        log=log,
+        train=train,
+        test=test,
+        balance=balance(log),
+        candidates=_candidates(fitted, scores, best, test, mu),
+        learner=learner,
+        policy=policy,
+        treatments=tuple(_report(test, a, effects, response, mu, plan) for a in range(1, log.n_actions)),
+        decision=compare_many(test, policy, _baselines(test, policy, by_response), mu=mu, alpha=plan.alpha),
+        budgets=budget_values(test, policy, baselines={RESPONSE: by_response}, mu=mu, alpha=plan.alpha),
+        others=_other_outcomes(test, policy, plan),
+    )
+
+
+def _with_estimated_propensities(log: DecisionLog, plan: StudyPlan) -> DecisionLog:
+    from persuadable.design import resolve
+
+    found = resolve(log, "estimated", engine=plan.engine, random_state=plan.random_state)
+    return log.with_propensities(found.values, "estimated")
+
+
+def _targets(log: DecisionLog) -> tuple[str, ...]:
+    """What effects are learned on: the primary outcome, and the cost that is netted from it."""
+    extra = () if log.cost_name is None or log.cost_name == log.primary else (log.cost_name,)
+    return (log.primary, *extra)
+
+
+def _best_arm(log: DecisionLog) -> int:
+    """The treatment with the highest mean outcome: what would be sent to those likeliest to respond."""
+    return max(_treatments(log), key=lambda a: float(log.arm(a).outcome().mean()))
+
+
+def _out_of_fold_qini(fitted: Mapping[str, Learner], train: DecisionLog) -> dict[str, float]:
+    """Each candidate's Qini on training rows it did not see, averaged over treatments."""
+    effects = out_of_fold_effects(list(fitted.values()), train)
+    return {
+        name: float(np.mean([qini(train, effect[:, a], action=a).coefficient.value for a in _treatments(train)]))
+        for name, effect in zip(fitted, effects, strict=True)
+    }
+
+
+def _final(chosen: Learner, train: DecisionLog, plan: StudyPlan) -> Learner:
+    """The chosen learner, with half-samples where they were asked for."""
+    if not plan.n_resamples:
+        return chosen
+    final = clone(chosen).set_params(n_resamples=plan.n_resamples)
+    return final.fit(train, outcomes=chosen.outcomes_)
+
+
+def _responses(test: DecisionLog, outcome: str | None, plan: StudyPlan) -> Vector:
+    return cross_fit_arms(test, outcome, trees=NUISANCE, engine=plan.engine, random_state=plan.random_state)
+
+
+def _treatments(log: DecisionLog) -> Sequence[int]:
+    return range(1, log.n_actions)
+
+
+def _candidates(
+    fitted: Mapping[str, Learner], scores: Mapping[str, float], best: str, test: DecisionLog, mu: Vector
+) -> tuple[Candidate, ...]:
+    found = []
+    for name, learner in fitted.items():
+        effects = learner.effect(test.features)
+        on_test = {
+            test.actions.names[a]: qini(test, effects[:, a], action=a, method="dr", mu=mu).coefficient
+            for a in _treatments(test)
+        }
+        found.append(Candidate(name, scores[name], on_test, chosen=name == best))
+    return tuple(sorted(found, key=lambda candidate: -candidate.train_qini))
+
+
+def _baselines(test: DecisionLog, policy: BudgetPolicy, by_response: RankPolicy) -> dict[str, Policy]:
+    """Random with as many treated as the policy treats here, everybody, nobody, and the likeliest to respond."""
+    treated = 1 - policy.probabilities(test.features, test.n_actions, test.eligible)[:, 0].mean()
+    names = test.actions.names
+    everybody = {f"treat all ({names[a]})": TreatAll(a) for a in _treatments(test)}
+    return {
+        "random": RandomPolicy(min(float(treated), 1.0)),
+        RESPONSE: by_response,
+        **({"treat all": TreatAll(1)} if test.n_actions == 2 else everybody),
+        "treat none": TreatNone(),
+    }
+
+
+def _report(
+    test: DecisionLog, action: int, effects: Effects, response: ResponseModel, mu: Vector, plan: StudyPlan
+) -> TreatmentReport:
+    effect = effects[:, action]
+    ks = tuple(dict.fromkeys((0.1, 0.2, 0.3, plan.budget)))
+    judged: dict[str, Any] = {"action": action, "method": "dr", "mu": mu}
+    level: dict[str, Any] = {**judged, "alpha": plan.alpha}
+    return TreatmentReport(
+        treatment=test.actions.names[action],
+        ranking=evaluate_ranking(test, effect, ks, **level),
+        toc=toc(test, effect, **level),
+        deciles=deciles(test, effect, **level),
+        gates=gates(test, effect, **level),
+        blp=blp(test, effect, **level),
+        clan=clan(test, effect, action=action, alpha=plan.alpha),
+        stability=stability(test, effect, **judged, random_state=plan.random_state),
+        over_response=compare_rankings(test, effect, response.predict(test.features), **level),
+    )
+
+
+def _other_outcomes(test: DecisionLog, policy: BudgetPolicy, plan: StudyPlan) -> dict[str, Estimate]:
+    treated = 1 - policy.probabilities(test.features, test.n_actions, test.eligible)[:, 0].mean()
+    lottery = RandomPolicy(min(float(treated), 1.0))
+    return {
+        name: compare(test, policy, lottery, outcome=name, mu=_responses(test, name, plan), alpha=plan.alpha).difference
+        for name in test.outcomes
+        if name != test.primary
+    }

@@ -1,0 +1,278 @@
+"""The folder a study leaves: report.html, metrics.json, model_card.json and bundle/."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from persuadable import __version__
+from persuadable.bundle import Bundle
+from persuadable.report import (
+    Metric,
+    ModelCard,
+    ReportContent,
+    Section,
+    Table,
+    balance_table,
+    budget_table,
+    calibration_figure,
+    calibration_table,
+    clan_table,
+    decile_table,
+    decision_table,
+    estimate_table,
+    gains_figure,
+    overlap,
+    plot,
+    write_report,
+)
+from persuadable.report.content import Block
+from persuadable.report.words import percent
+from persuadable.study import words
+from persuadable.study.result import Study, TreatmentReport
+from persuadable.value import Estimate
+
+__all__ = ["Written", "model_card", "report_content", "write_study"]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where a study's results are.
+
+    Attributes:
+        report: the HTML report.
+        metrics: every number with its interval, JSON.
+        card: the model card, JSON.
+        bundle: the folder to decide with.
+    """
+
+    report: Path
+    metrics: Path
+    card: Path
+    bundle: Path
+
+
+def write_study(study: Study, out: str | PathLike[str]) -> Written:
+    """Write the four results into a folder, made if absent; earlier results there are replaced.
+
+    Raises:
+        BundleError: ``out/bundle`` holds something that is not a bundle.
+    """
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = model_card(study)
+    written = Written(folder / "report.html", folder / "metrics.json", folder / "model_card.json", folder / "bundle")
+    Bundle.build(study.learner, study.policy, study.train, card.to_dict()).save(written.bundle)
+    card.write(written.card)
+    document = [metric_json(where, estimate) for where, estimate in metrics(study)]
+    written.metrics.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_report(report_content(study), written.report)
+    return written
+
+
+def metrics(study: Study) -> Iterator[tuple[str, Estimate]]:
+    """Every estimate of the study, with what it is about."""
+    for report in study.treatments:
+        ranking = report.ranking
+        yield from (
+            (f"ranking of {report.treatment}", e)
+            for e in (ranking.qini.coefficient, ranking.qini.auuc, ranking.autoc, ranking.qini.ate)
+        )
+        yield from ((f"ranking of {report.treatment}", e) for e in ranking.at_k.values())
+        yield (
+            f"ranking of {report.treatment} less {study.decision.comparisons[1].baseline.policy}",
+            report.over_response,
+        )
+        yield f"calibration of {report.treatment}", report.blp.intercept
+        yield f"calibration of {report.treatment}", report.blp.slope
+        yield f"calibration of {report.treatment}", report.gates.top_minus_bottom
+    yield "policy", study.decision.policy.estimate
+    for comparison in study.decision.comparisons:
+        yield "policy less baseline", comparison.difference
+    for row in study.budgets.rows:
+        yield f"budget {percent(row.share, 0)}", row.value
+        yield f"budget {percent(row.share, 0)} less random", row.difference
+    for name, estimate in study.others.items():
+        yield f"policy less random on {name}", estimate
+
+
+def metric_json(where: str, estimate: Estimate) -> dict[str, Any]:
+    """One estimate as JSON values."""
+    low, high = estimate.interval
+    return {
+        "about": where,
+        "name": estimate.name,
+        "value": estimate.value,
+        "stderr": estimate.stderr,
+        "interval": [low, high],
+        "alpha": estimate.alpha,
+        "p_value": estimate.p_value,
+        "n": estimate.n,
+        "unit": estimate.unit,
+    }
+
+
+def model_card(study: Study) -> ModelCard:
+    """The model card of a study."""
+    log, plan = study.log, study.plan
+    propensity = study.learner.propensity_
+    chosen = next(candidate for candidate in study.candidates if candidate.chosen)
+    return ModelCard(
+        name=f"{chosen.name} on {log.name}",
+        data={
+            "name": log.name,
+            "rows": log.n,
+            "training_rows": study.train.n,
+            "held_out_rows": study.test.n,
+            "fingerprint": log.fingerprint.digest,
+            "features": log.features.names,
+            "actions": {label: int((log.action == a).sum()) for a, label in enumerate(log.actions)},
+            "outcomes": {name: float(log.outcome(name).mean()) for name in log.outcomes},
+            "balance_p_value": study.balance.p_value,
+        },
+        estimand=words.estimand(study),
+        learners=tuple(
+            {
+                "name": candidate.name,
+                "chosen": candidate.chosen,
+                "out_of_fold_qini_on_training_rows": candidate.train_qini,
+            }
+            for candidate in study.candidates
+        ),
+        propensity={
+            "source": propensity.source,
+            "constant": propensity.constant,
+            "lowest": min(propensity.lowest),
+            "clip": propensity.clip,
+            "clipped_rows": sum(propensity.clipped),
+        },
+        metrics=tuple(Metric.of(estimate, on=where) for where, estimate in metrics(study)),
+        limits=words.limits(study),
+        intended_use=f"Choosing which {percent(plan.budget, 0)} of a population like this one to treat.",
+        policy={
+            "rule": study.policy.explain(),
+            "budget": plan.budget,
+            "expected_share": study.policy.expected_share,
+            "break_even": plan.break_even,
+            "cost": log.cost_name,
+        },
+        provenance={"persuadable": __version__, "python": platform.python_version(), "seed": plan.random_state},
+    )
+
+
+def report_content(study: Study) -> ReportContent:
+    """What the report says."""
+    log = study.log
+    several = len(study.treatments) > 1
+    sections = [_decision(study)]
+    for report in study.treatments:
+        suffix = f": {report.treatment}" if several else ""
+        sections += [_ranking(report, suffix), _calibration(report, suffix), _people(report, suffix)]
+    sections += [_fairness_of_comparison(study), _method(study)]
+    arms = ", ".join(f"{label} {int((log.action == a).sum()):,}" for a, label in enumerate(log.actions))
+    return ReportContent(
+        title=f"Whom to treat: {log.name}",
+        subtitle=f"{log.primary} · {log.n:,} rows: {arms}",
+        verdict=words.verdict(study),
+        sections=tuple(sections),
+        limits=words.limits(study),
+        provenance=(
+            ("persuadable", __version__),
+            ("Python", platform.python_version()),
+            ("seed", str(study.plan.random_state)),
+            ("rows", log.fingerprint.digest[:16]),
+        ),
+    )
+
+
+def _decision(study: Study) -> Section:
+    blocks: list[Block] = [
+        decision_table(study.decision),
+        plot(study.decision),
+        plot(study.budgets),
+        plot(
+            study.budgets,
+            "The gain over drawing as many by lot, and over other rankings, by the share treated.",
+            drawn=gains_figure(study.budgets),
+        ),
+        budget_table(study.budgets),
+    ]
+    if study.others:
+        blocks.append(
+            estimate_table(study.others.values(), "The same policy against lots, on the outcomes it did not aim at")
+        )
+    return Section("The decision", tuple(blocks), "What does the policy bring, and against what?")
+
+
+def _ranking(report: TreatmentReport, suffix: str) -> Section:
+    ranking = report.ranking
+    numbers = (ranking.qini.coefficient, ranking.autoc, *ranking.at_k.values(), ranking.qini.ate, report.over_response)
+    blocks = (
+        plot(report.deciles),
+        decile_table(report.deciles),
+        plot(ranking.qini),
+        plot(report.toc),
+        estimate_table(
+            numbers, "How good the ranking is", "The last row compares it with the response model's ranking."
+        ),
+    )
+    return Section(f"The ranking{suffix}", blocks, "Are those ranked high really affected more?")
+
+
+def _calibration(report: TreatmentReport, suffix: str) -> Section:
+    blocks = (
+        plot(report.gates, drawn=calibration_figure(report.gates, report.blp)),
+        calibration_table(report.gates),
+        estimate_table(
+            (report.blp.intercept, report.blp.slope),
+            "Best linear predictor of the effect",
+            "A slope of 1 says predicted differences come true in full; 0, that they mean nothing.",
+        ),
+        plot(report.stability),
+    )
+    return Section(f"Calibration{suffix}", blocks, "Do predicted effects come true?")
+
+
+def _people(report: TreatmentReport, suffix: str) -> Section:
+    return Section(
+        f"Who they are{suffix}", (plot(report.clan), clan_table(report.clan)), "Who is moved, and who is not?"
+    )
+
+
+def _fairness_of_comparison(study: Study) -> Section:
+    blocks: list[Block] = [str(study.balance) + ".", plot(study.balance), balance_table(study.balance)]
+    for treatment in study.log.actions.treatments:
+        found = overlap(study.log, action=treatment)
+        if found.constant:
+            blocks.append(f"Everybody had the same probability of {treatment}: {percent(found.lowest)}.")
+        else:
+            blocks.append(plot(found))
+    return Section("The comparison", tuple(blocks), "Are the arms alike, apart from the action?")
+
+
+def _method(study: Study) -> Section:
+    head = ("learner", "out of fold, training rows", *(f"held out, {t}" for t in study.log.actions.treatments), "")
+    rows = tuple(
+        (c.name, c.train_qini, *(e.value for e in c.test_qini.values()), "chosen" if c.chosen else "")
+        for c in study.candidates
+    )
+    strong = tuple(i for i, c in enumerate(study.candidates) if c.chosen)
+    learners = Table(
+        head,
+        rows,
+        caption=f"The learners tried: Qini in {study.log.primary} per head",
+        note="The choice rests on the training rows alone.",
+        strong=strong,
+    )
+    text = (
+        f"{study.train.n:,} rows fitted the models and chose among them; {study.test.n:,} held-out rows judged them. "
+        "Responses were cross-fitted. The threshold is a quantile of the effects predicted for the held-out rows, "
+        "drawn without a look at their outcomes. Values of policies are doubly robust; differences are paired. "
+        f"Propensities: {study.learner.propensity_}."
+    )
+    return Section("Data and method", (text, learners), "How was this found?")
