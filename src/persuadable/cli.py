@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -207,12 +208,16 @@ def _study(log: DecisionLog, out: Path, **choices: Any) -> None:
 
     plan = StudyPlan(**choices)
     typer.echo(f"\n{log}\n")
-    study = run_study(log, plan)
-    _say(study, write_study(study, out))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        study = run_study(log, plan)
+        written = write_study(study, out)
+    first = {w.category: str(w.message) for w in reversed(caught) if issubclass(w.category, UserWarning)}
+    _say(study, written, first.values())
 
 
-def _say(study: Study, written: Written) -> None:
-    """The decile table, the decision in words, and where everything is."""
+def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
+    """The decile table, the decision in words, what to beware of, and where everything is."""
     from persuadable.study import SUSPICIOUS, limits, verdict
 
     console = Console(highlight=False)
@@ -223,8 +228,9 @@ def _say(study: Study, written: Written) -> None:
     said = verdict(study)
     console.print("[bold]The decision[/]")
     console.print(_escaped(" ".join((said.headline, *said.sentences))) + "\n", soft_wrap=False)
-    if study.balance.p_value < SUSPICIOUS:
-        console.print(f"[bold yellow]Warning:[/] {_escaped(limits(study)[0])}\n")
+    suspicion = limits(study)[:1] if study.balance.p_value < SUSPICIOUS else ()
+    for warning in (*suspicion, *warned):
+        console.print(f"[bold yellow]Warning:[/] {_escaped(warning)}\n")
     for path, what in (
         (written.report, "the report; open it in a browser"),
         (written.metrics, "every number with its interval"),
@@ -297,6 +303,22 @@ def bench_accuracy(
 
     with _refusals():
         typer.echo(accuracy(rows, threads=threads, peers=_peers(peers), out=out, say=_progress))
+
+
+@bench_app.command("hillstrom")
+def bench_hillstrom(
+    arms: Annotated[str, typer.Option(help="Which e-mails: women, men or all.")] = "women",
+    outcome: Annotated[str, typer.Option(help="visit, conversion or spend.")] = "visit",
+    budget: Budget = 0.3,
+    splits: Annotated[int, typer.Option(help="Random halvings.", min=1)] = 20,
+    threads: Threads = None,
+    out: Save = None,
+) -> None:
+    """What targeting is worth on the Hillstrom experiment, over many splits."""
+    from persuadable.bench import hillstrom
+
+    with _refusals():
+        typer.echo(hillstrom(arms, outcome, budget, splits, threads=threads, out=out, say=_progress))  # type: ignore[arg-type]
 
 
 def _peers(text: str) -> tuple[str, ...]:

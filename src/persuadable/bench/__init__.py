@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from persuadable.bench.accuracy import Accuracy, accuracy
+from persuadable.bench.agreement import Agreements, agreement
+from persuadable.bench.hillstrom import Gain, Splits, hillstrom
 from persuadable.bench.race import Race, Run
 from persuadable.bench.speed import evaluation, learners
 
-__all__ = ["Accuracy", "Race", "Run", "accuracy", "evaluation", "learners"]
+__all__ = [
+    "Accuracy",
+    "Agreements",
+    "Gain",
+    "Race",
+    "Run",
+    "Splits",
+    "accuracy",
+    "agreement",
+    "evaluation",
+    "hillstrom",
+    "learners",
+]

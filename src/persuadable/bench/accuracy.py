@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.bench.race import one
+from persuadable.bench.race import as_text, described, one
 from persuadable.bench.speed import LEARNER_FILE, entrants
 from persuadable.errors import PersuadableError
 
@@ -81,10 +81,8 @@ class Accuracy:
         """A line per world and learner: each package's mean Spearman correlation, and our distance to the best."""
         from rich.table import Table
 
-        table = Table(
-            title="Spearman correlation with the true effect\n"
-            + ", ".join(f"{k} {v}" for k, v in self.settings.items())
-        )
+        title = f"Spearman correlation with the true effect\n{described(self.settings)}"
+        table = Table(title=title, title_justify="left")
         packages = list(dict.fromkeys(row.contestant.split()[0] for row in self.rows))
         for heading in ("world", "learner"):
             table.add_column(heading)
@@ -97,6 +95,9 @@ class Accuracy:
             gap = behind.get((surface, learner))
             table.add_row(surface, learner, *cells, "" if gap is None else f"{gap:+.4f}")
         return table
+
+    def __str__(self) -> str:
+        return as_text(self.table())
 
     def save(self, path: str | Path) -> Path:
         """Write everything as JSON."""

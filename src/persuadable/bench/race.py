@@ -84,10 +84,7 @@ class Race:
         """The runs as a table for the terminal."""
         from rich.table import Table
 
-        told = ", ".join(
-            f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in self.settings.items()
-        )
-        table = Table(title=f"{self.title}\n{told}", title_justify="left")
+        table = Table(title=f"{self.title}\n{described(self.settings)}", title_justify="left")
         table.add_column("contestant")
         for heading in ("CPU s", f"× {self.floor}" if self.floor else "×", "elapsed s", "peak MB", "less imports"):
             table.add_column(heading, justify="right")
@@ -98,6 +95,9 @@ class Race:
             ratio = "" if run.ratio is None else f"{run.ratio:.2f}"
             table.add_row(run.name, f"{run.cpu:.2f}", ratio, f"{run.wall:.2f}", f"{run.peak:.0f}", f"{run.used:.0f}")
         return table
+
+    def __str__(self) -> str:
+        return as_text(self.table())
 
     def save(self, path: str | Path) -> Path:
         """Write the race as JSON."""
@@ -167,6 +167,24 @@ def one(
         return peers.call(package, METER, arrays, told, threads=threads)
     told["path"] = [str(Path(__file__).parents[2])]
     return peers.run(Path(sys.executable), METER, arrays, told, threads=threads)
+
+
+def described(settings: Mapping[str, Any]) -> str:
+    """Settings as a line of text."""
+    return ", ".join(
+        f"{key} {value:,}" if isinstance(value, int) else f"{key} {value}" for key, value in settings.items()
+    )
+
+
+def as_text(table: Table) -> str:
+    """A table as text, as wide as it needs to be."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    page = StringIO()
+    Console(file=page, width=140).print(table)
+    return page.getvalue().rstrip()
 
 
 def _summary(name: str, measured: list[dict[str, NDArray[Any]]], unit: float | None, failed: str) -> Run:

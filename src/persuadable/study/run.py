@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,8 +174,10 @@ def _report(
 def _other_outcomes(test: DecisionLog, policy: BudgetPolicy, plan: StudyPlan) -> dict[str, Estimate]:
     treated = 1 - policy.probabilities(test.features, test.n_actions, test.eligible)[:, 0].mean()
     lottery = RandomPolicy(min(float(treated), 1.0))
-    return {
-        name: compare(test, policy, lottery, outcome=name, mu=_responses(test, name, plan), alpha=plan.alpha).difference
-        for name in test.outcomes
-        if name != test.primary
-    }
+
+    def gain(name: str) -> Estimate:
+        mu = _responses(test, name, plan)
+        return compare(test, policy, lottery, outcome=name, mu=mu, alpha=plan.alpha).difference
+
+    others = [name for name in test.outcomes if name != test.primary]
+    return {name: replace(gain(name), name=name, unit=f"{name} per head") for name in others}

@@ -39,11 +39,13 @@ from persuadable.value.ranking import (
 from persuadable.value.scores import uplift_scores
 from persuadable.value.stability import Stability, stability
 from persuadable.value.toc import TOC, rate, toc
+from persuadable.value.tuning import BudgetScore
 
 __all__ = [
     "TOC",
     "BestLinearPredictor",
     "BudgetRow",
+    "BudgetScore",
     "BudgetValues",
     "Calibration",
     "Clan",

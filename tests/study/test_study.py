@@ -1,0 +1,181 @@
+"""A study chooses on the training rows, judges on the held-out ones, and says what it found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+import persuadable as ps
+from persuadable.cli import app
+from persuadable.study import Study, StudyPlan, limits, run_study, verdict, write_study
+from persuadable.worlds import RandomisedTrial
+
+WORLD = RandomisedTrial(surface="nonlinear", outcome="real")
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    plan = StudyPlan(budget=0.3, learners=("x", "t"), n_resamples=2, threads=2, progress=False)
+    return run_study(WORLD.sample(8000, random_state=0), plan)
+
+
+def test_training_and_judging_share_no_row(study: Study) -> None:
+    assert study.train.n + study.test.n == study.log.n
+    assert study.train.fingerprint.overlap(study.test.fingerprint) == 0
+    assert study.learner.fitted_on.digest == study.train.fingerprint.digest
+
+
+def test_the_best_out_of_fold_candidate_is_chosen(study: Study) -> None:
+    chosen = [candidate for candidate in study.candidates if candidate.chosen]
+    assert [c.name for c in chosen] == [max(study.candidates, key=lambda c: c.train_qini).name]
+
+
+def test_the_budget_is_met_exactly(study: Study) -> None:
+    assert study.decision.policy.share == pytest.approx(0.3, abs=1e-9)
+
+
+def test_the_policy_is_worth_what_it_says(study: Study) -> None:
+    """Its measured value agrees with the world's exact one within four standard errors."""
+    policy = study.policy
+    features = WORLD.features(100_000, random_state=9)
+    truth = (policy.probabilities(features, 2) * WORLD.response(features)).sum(axis=1).mean()
+    measured = study.decision.policy.estimate
+    assert abs(measured.value - truth) < 4 * measured.stderr
+    gain = study.decision["random"].difference
+    assert gain.interval[0] > 0, "on this world a fitted policy beats lots"
+    assert verdict(study).tone == "good"
+
+
+def test_no_effect_is_not_dressed_up() -> None:
+    world = RandomisedTrial(surface="none", outcome="real")
+    study = run_study(world.sample(4000, random_state=3), StudyPlan(learners=("t",), n_resamples=0, progress=False))
+    gain = study.decision["random"].difference
+    assert abs(gain.value) < 4 * gain.stderr
+    assert any("cannot be told from a random one" in limit for limit in limits(study))
+
+
+def test_several_treatments_are_each_reported(tmp_path: Path) -> None:
+    world = RandomisedTrial(n_actions=3, outcome="binary")
+    study = run_study(world.sample(6000, random_state=1), StudyPlan(learners=("dr",), n_resamples=0, progress=False))
+    assert [report.treatment for report in study.treatments] == list(study.log.actions.treatments)
+    assert len(study.decision.policy.action_shares) == 3
+    write_study(study, tmp_path)
+    report = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert all(f"The ranking: {label}" in report for label in study.log.actions.treatments)
+
+
+def test_costs_are_netted_from_effects() -> None:
+    """A treatment that costs more than it brings is given to nobody."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    x, w = rng.normal(size=(n, 3)), rng.integers(0, 2, n)
+    log = ps.DecisionLog.from_arrays(
+        x, w, {"sales": x[:, 0] + 0.5 * w + rng.normal(size=n), "cost": 5.0 * w}, cost="cost", propensity=0.5
+    )
+    study = run_study(log, StudyPlan(learners=("dr",), n_resamples=0, progress=False))
+    assert study.decision.policy.share == 0
+    assert "Treat nobody" in study.policy.explain()
+
+
+def test_everything_is_written(study: Study, tmp_path: Path) -> None:
+    written = write_study(study, tmp_path / "out")
+    page = written.report.read_text(encoding="utf-8")
+    assert verdict(study).headline in page
+    metrics = json.loads(written.metrics.read_text())
+    assert all(len(m["interval"]) == 2 and m["n"] > 0 for m in metrics)
+    assert {m["name"] for m in metrics} >= {"Qini", "AUUC", "AUTOC"}
+    card = json.loads(written.card.read_text())
+    assert card["data"]["fingerprint"] == study.log.fingerprint.digest
+    assert card["limits"]
+    bundle = ps.Bundle.load(written.bundle)
+    np.testing.assert_array_equal(bundle.learner.effect(study.test.features), study.learner.effect(study.test.features))
+    assert bundle.card == card
+    write_study(study, tmp_path / "out")  # again, over the first
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"budget": 0.0}, "budget"),
+        ({"budget": 1.5}, "budget"),
+        ({"learners": ("q",)}, "'q'"),
+        ({"learners": ()}, "No learner"),
+        ({"test_share": 1.0}, "test_share"),
+        ({"alpha": 0.0}, "alpha"),
+    ],
+)
+def test_wrong_plans_are_refused(choice: dict[str, object], said: str) -> None:
+    with pytest.raises(ps.errors.ParameterError, match=said):
+        StudyPlan(**choice)
+
+
+@pytest.fixture
+def csv(tmp_path: Path) -> Path:
+    log = RandomisedTrial(outcome="binary", base_rate=0.3).sample(3000, random_state=0)
+    frame = log.frame().select(*log.features.names, "action", *log.outcomes)
+    frame = frame.with_columns(after=pl.col(log.primary) + (pl.col("action") != log.actions.control).cast(pl.Int8))
+    frame.write_csv(tmp_path / "log.csv")
+    return tmp_path / "log.csv"
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_the_command_line_runs_a_study(csv: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    roles = ("--action", "action", "--control", "control", "--outcome", "outcome", "--drop", "after")
+    done = invoke("run", csv, *roles, "--learner", "t", "--resamples", 0, "--propensity", 0.5, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "The decision" in done.output
+    assert "Warning" not in done.output
+    assert sorted(p.name for p in out.iterdir()) == ["bundle", "metrics.json", "model_card.json", "report.html"]
+
+
+def test_a_feature_the_action_changed_is_called_out(csv: Path, tmp_path: Path) -> None:
+    roles = ("--action", "action", "--control", "control", "--outcome", "outcome")
+    done = invoke("run", csv, *roles, "--learner", "t", "--resamples", 0, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert "Warning" in done.output
+    assert "after" in done.output
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("--control", "nobody"), "'nobody' does not occur"),
+        (("--outcome", "colour"), "no column 'colour'"),
+        (("--budget", "7"), "budget is 7"),
+        (("--learner", "z"), "no learner 'z'"),
+        (("--propensity", "1.5"), "outside (0, 1]"),
+        (("--propensity", "control=a,treatment=b"), "cannot be read"),
+        (("--drop", "colour"), "no column 'colour' to drop"),
+    ],
+)
+def test_wrong_input_ends_with_one_clear_error(csv: Path, tmp_path: Path, change: tuple[str, str], said: str) -> None:
+    roles = {"--action": "action", "--control": "control", "--outcome": "outcome", "--out": tmp_path / "out"}
+    roles |= {change[0]: change[1]}
+    done = invoke("run", csv, *(part for pair in roles.items() for part in pair))
+    assert done.exit_code == 2
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    done = invoke("run", tmp_path / "no.csv", "--action", "a", "--control", "b", "--outcome", "c")
+    assert done.exit_code == 2
+    assert "no file" in " ".join(done.stderr.split())
+
+
+def test_the_version_is_said() -> None:
+    assert ps.__version__ in invoke("--version").output
+
+
+def test_data_sets_are_listed() -> None:
+    assert "hillstrom" in invoke("datasets").output
