@@ -203,24 +203,31 @@ def test_rate_rejects_nothing_in_most_of_a_hundred_empty_runs() -> None:
 @pytest.mark.calibration
 @pytest.mark.parametrize("world", [*COVERED, *FURTHER], ids=str)
 def test_intervals_cover(world: World) -> None:
-    """93–97% of 500 runs, and no bias.
+    """Runs of 500 that an interval covering 93–97% would give in all but one of 1,000 cases, and no bias.
 
-    Levels of spend (uplift at k, AUUC, average effect) may cover 91%: with 5,000 rows of which 15% are controls, some 25
-    controls in the top 30% spend anything, lognormally, and means so skewed are not yet normal. At 20,000 rows they are.
+    Levels of spend (uplift at k, AUUC, average effect) are allowed 92%: with 5,000 rows of which 15% are controls,
+    some 25 controls in the top 30% spend anything, lognormally, and a mean so skewed is not yet normal; nearly all
+    misses are above the truth. At 20,000 rows it is, and 93% holds for all.
     """
     skewed = {"uplift at 0.3", "AUUC", "average effect"}
     for result in coverage(world, 500):
         few = world.outcome == "money" and world.n < 20_000
-        lowest = 0.91 if few and result.measure in skewed else 0.93
-        assert lowest <= result.covered <= 0.97, result
+        lowest = 0.92 if few and result.measure in skewed else 0.93
+        assert within(result.covered, 500, lowest, 0.97), result
         assert abs(result.bias) < 4 / np.sqrt(500), result
+
+
+def within(share: float, runs: int, low: float, high: float) -> bool:
+    """Whether chances between low and high give such a share of runs in all but one of 1,000 cases a side."""
+    hits = round(share * runs)
+    return bool(stats.binom.ppf(1e-3, runs, low) <= hits <= stats.binom.isf(1e-3, runs, high))
 
 
 @pytest.mark.calibration
 @pytest.mark.parametrize("world", EMPTY, ids=str)
 def test_rate_keeps_its_size(world: World) -> None:
     for result in size(world, 500):
-        assert 0.03 <= result.rejected <= 0.07, result
+        assert within(result.rejected, 500, 0.03, 0.07), result
 
 
 def _row(result: Coverage | Size) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from persuadable import DecisionLog
 from persuadable.effects import DRLearner, Learner, RLearner, SLearner, TLearner, XLearner, fit_many
-from persuadable.engine import Trees
+from persuadable.engine import Case, Trees
 from persuadable.worlds import RandomisedTrial
 
 TREES = Trees(n_trees=60, max_depth=3)
@@ -107,13 +108,16 @@ def test_confounding_is_removed_by_estimated_propensities_and_not_by_constant_on
         how: learner(trees=TREES, nuisance_trees=WEAK, propensity=how).fit(known if how == "known" else log)  # type: ignore[arg-type]
         for how in ("known", "estimated", "constant")
     }
-    errors = {how: average_error(fit, log, truth) / error for how, fit in fitted.items()}
-    assert abs(errors["known"]) < 4
-    # The product of two estimation errors is left: much less than the confounding, not nothing.
-    assert abs(errors["estimated"]) < 0.2 * abs(errors["constant"])
-    assert errors["constant"] > 20
+    errors = {how: abs(average_error(fit, log, truth)) / error for how, fit in fitted.items()}
+    ranks = {how: spearmanr(np.asarray(fit.effect(log))[:, 1], truth)[0] for how, fit in fitted.items()}
+    # Over three seeds: 42 with constant propensities; with the others at most 2.3 (DR) and 6.3 (R, whose smoothing
+    # is weighted by overlap, so that its plain average is not what it estimates best).
+    allowed = 4 if learner is DRLearner else 10
+    assert errors["constant"] > 30
+    assert max(errors["known"], errors["estimated"]) < allowed, errors
+    assert ranks["constant"] < 0.65
+    assert min(ranks["known"], ranks["estimated"]) > 0.8, ranks
     assert fitted["estimated"].propensity_.source == "estimated"
-    assert spearmanr(np.asarray(fitted["estimated"].effect(log))[:, 1], truth)[0] > 0.9
 
 
 def test_auto_uses_the_propensities_of_the_log_and_takes_a_bare_log_as_randomised() -> None:
@@ -141,8 +145,6 @@ def test_missing_values_and_categories_carry_effects() -> None:
     action = rng.integers(0, 2, n)
     effect = np.array([0.0, 2.0, -1.0, 0.0, 2.0, -1.0])[town] + 1.5 * missing
     y = action * effect + rng.normal(size=n)
-    import polars as pl
-
     frame = pl.DataFrame(
         {"town": [f"t{t}" for t in town], "x": np.where(missing, np.nan, x), "a": action, "y": y}
     ).with_columns(pl.col("x").fill_nan(None))
@@ -153,29 +155,31 @@ def test_missing_values_and_categories_carry_effects() -> None:
         assert np.sqrt(np.mean((found - effect) ** 2)) < 0.4, learner
 
 
-def test_rows_where_a_treatment_was_impossible_do_not_teach_its_effect() -> None:
-    """Ineligible rows of another kind, with an outcome that would wreck the effect if they were compared."""
+def with_ineligible_rows(n: int = 6_000) -> tuple[DecisionLog, NDArray[Any]]:
+    """Half of the rows could not be treated, and are of a kind whose outcome is 50 higher."""
     rng = np.random.default_rng(2)
-    n = 6_000
-    x = rng.normal(size=(n, 2))
     may = rng.random(n) < 0.5
+    x = np.column_stack([rng.normal(size=(n, 2)), may])
     action = np.where(may, rng.integers(0, 2, n), 0)
-    y = action * (1 + (x[:, 0] > 0)) + rng.normal(size=n)
-    poisoned = y + np.where(may, 0.0, 50.0)
-    eligible = np.stack([np.ones(n, dtype=bool), may], axis=1)
-    p = np.where(may, 0.5, 0.0)
-    told = DecisionLog.from_arrays(x, action, poisoned, eligible=eligible, propensity=np.stack([1 - p, p], axis=1))
-    silent = DecisionLog.from_arrays(x, action, poisoned, eligible=eligible)
-    np.testing.assert_allclose(silent.propensity()[~may], [[1, 0]] * (~may).sum())
-    for log in (told, silent):
-        for learner in (
-            XLearner(trees=TREES, nuisance_trees=Trees(n_trees=1)),
-            RLearner(trees=TREES),
-            DRLearner(trees=TREES),
-        ):
-            fits = learner.fit(log)
-            stage = fits.recipe(2, None).stages[0]
-            from persuadable.engine import Case
+    y = action * (1 + (x[:, 0] > 0)) + rng.normal(size=n) + np.where(may, 0.0, 50.0)
+    return DecisionLog.from_arrays(x, action, y, eligible=np.stack([np.ones(n, dtype=bool), may], axis=1)), may
 
-            case = Case(log.outcome(), log.action, fits.propensity_.values, np.zeros((n, 2)), "squared")
-            np.testing.assert_array_equal(stage.rows(case), may)
+
+def test_ineligible_rows_do_not_disturb_the_effect_on_the_eligible() -> None:
+    log, may = with_ineligible_rows()
+    # The average over 3,000 eligible rows has a standard error of 0.037.
+    for learner in fit_many(learners(), log):
+        assert np.asarray(learner.effect(log))[may, 1].mean() == pytest.approx(1.5, abs=0.15), learner
+
+
+@pytest.mark.parametrize("propensity", ["auto", "estimated"])
+@pytest.mark.parametrize("learner", [XLearner, RLearner, DRLearner])
+def test_no_stage_reads_a_row_where_the_treatment_was_impossible(learner: type[Learner], propensity: Any) -> None:
+    log, may = with_ineligible_rows(1_000)
+    fitted = learner(trees=Trees(n_trees=2), propensity=propensity).fit(log)
+    e = fitted.propensity_.values
+    np.testing.assert_array_equal(e[~may], [[1, 0]] * int((~may).sum()))
+    assert e[may, 1].mean() == pytest.approx(0.5, abs=0.09)  # 500 eligible rows: 4 standard errors
+    case = Case(log.outcome(), log.action, e, np.zeros((log.n, 2)), "squared")
+    for stage in fitted.recipe(2, None).stages:
+        np.testing.assert_array_equal(stage.rows(case), may)

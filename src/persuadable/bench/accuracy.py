@@ -18,14 +18,17 @@ from persuadable.errors import PersuadableError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from persuadable.worlds import RandomisedTrial
+
 __all__ = ["NAMESAKES", "Accuracy", "Against", "accuracy"]
 
 NAMESAKES: Mapping[str, tuple[str, ...]] = {
-    "S": ("econml S", "metalearners S", "causalml S"),
-    "T": ("econml T", "metalearners T", "causalml T"),
-    "X": ("econml X", "metalearners X", "causalml X, p given"),
-    "R": ("econml NonParamDML", "metalearners R", "causalml R, p given"),
-    "DR": ("econml DR", "metalearners DR", "causalml DR, p given"),
+    "S": ("ours S", "econml S", "metalearners S", "causalml S"),
+    "T": ("ours T", "econml T", "metalearners T", "causalml T"),
+    "X": ("ours X, two models", "econml X", "metalearners X", "causalml X, p given"),
+    "X, one model": ("ours X, one model", "econml X", "metalearners X", "causalml X, p given"),
+    "R": ("ours R", "econml NonParamDML", "metalearners R", "causalml R, p given"),
+    "DR": ("ours DR", "econml DR", "metalearners DR", "causalml DR, p given"),
 }
 
 
@@ -35,7 +38,7 @@ class Against:
 
     Attributes:
         surface: of the world.
-        learner: S, T, X, R or DR.
+        learner: a key of ``NAMESAKES``; there are two of ours named X, in two forms.
         contestant: whose.
         spearman: rank correlation with the true effect on fresh rows, one for each seed.
         rmse: root mean squared error of the effect, one for each seed, in outcome units.
@@ -117,7 +120,7 @@ def accuracy(
     threads: int = 2,
     peers: Sequence[str] = ("econml", "metalearners", "causalml"),
     *,
-    learners: Sequence[str] = ("S", "T", "X", "R", "DR"),
+    learners: Sequence[str] = tuple(NAMESAKES),
     surfaces: Sequence[Literal["linear", "nonlinear", "sparse"]] = ("linear", "nonlinear"),
     outcome: Literal["real", "binary"] = "binary",
     treated_share: float = 0.5,
@@ -133,7 +136,7 @@ def accuracy(
 
     Args:
         n, d, trees, depth, folds, threads, peers: as in ``learners``; the learning rate is 0.1.
-        learners: of S, T, X, R and DR.
+        learners: keys of ``NAMESAKES``.
         surfaces: worlds, see ``worlds.RandomisedTrial``.
         outcome: of the worlds.
         treated_share: constant propensity.
@@ -142,50 +145,57 @@ def accuracy(
         out: where to write the result as JSON.
         say: called with a line of progress.
     """
-    from scipy.stats import spearmanr
-
     from persuadable.worlds import RandomisedTrial
 
-    names = entrants(
-        [f"ours {kind}" for kind in learners] + [p for kind in learners for p in NAMESAKES[kind]], peers, say
-    )
+    names = entrants(list(dict.fromkeys(name for kind in learners for name in NAMESAKES[kind])), peers, say)
     shown = {"n": n, "d": d, "trees": trees, "depth": depth, "folds": folds, "outcome": outcome}
     rows: list[Against] = []
     for surface in surfaces:
         world = RandomisedTrial(
             surface=surface, outcome=outcome, n_features=d, n_categorical=0, treated_share=treated_share
         )
-        found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in names}
-        failed: dict[str, str] = {}
-        for seed in seeds:
-            log = world.sample(n, random_state=seed)
-            X_test = world.features(n_test, random_state=seed + 1_000_000)
-            truth = world.effect(X_test)[:, 1]
-            arrays: dict[str, NDArray[Any]] = {
-                "X": log.features.values,
-                "w": log.action.astype(np.int64),
-                "y": log.outcome().astype(np.int64 if outcome == "binary" else np.float64),
-                "p": np.full(n, treated_share),
-                "X_test": X_test.values,
-            }
-            settings = {**shown, "rate": 0.1, "seed": seed, "binary": outcome == "binary"}
-            for name in names:
-                try:
-                    effect = one(LEARNER_FILE, name, arrays, settings, threads=threads)["result"]
-                except PersuadableError as error:  # told in the table
-                    failed[name] = str(error)
-                    continue
-                found[name][0].append(float(spearmanr(effect, truth).statistic))
-                found[name][1].append(float(np.sqrt(np.mean((effect - truth) ** 2))))
-                if say is not None:
-                    say(f"{surface}, seed {seed}  {name}: {found[name][0][-1]:.4f}")
+        found = {name: _measured(world, name, shown, seeds, n_test, threads, say) for name in names}
         rows += [
-            Against(surface, kind, name, tuple(found[name][0]), tuple(found[name][1]), failed.get(name, ""))
-            for kind in learners
-            for name in (f"ours {kind}", *NAMESAKES[kind])
-            if name in names
+            Against(surface, kind, name, *found[name]) for kind in learners for name in NAMESAKES[kind] if name in found
         ]
     result = Accuracy({**shown, "treated_share": treated_share, "seeds": list(seeds), "n_test": n_test}, tuple(rows))
     if out is not None:
         result.save(out)
     return result
+
+
+def _measured(
+    world: RandomisedTrial,
+    name: str,
+    shown: Mapping[str, Any],
+    seeds: Sequence[int],
+    n_test: int,
+    threads: int,
+    say: Callable[[str], None] | None,
+) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Rank correlations and errors of one contestant over the seeds, and why there are none where it fails."""
+    from scipy.stats import spearmanr
+
+    binary = world.outcome == "binary"
+    spearman, rmse = [], []
+    for seed in seeds:
+        log = world.sample(int(shown["n"]), random_state=seed)
+        fresh = world.features(n_test, random_state=seed + 1_000_000)
+        truth = world.effect(fresh)[:, 1]
+        arrays: dict[str, NDArray[Any]] = {
+            "X": log.features.values,
+            "w": log.action.astype(np.int64),
+            "y": log.outcome().astype(np.int64 if binary else np.float64),
+            "p": np.ascontiguousarray(log.propensity()[:, 1]),
+            "X_test": fresh.values,
+        }
+        settings = {**shown, "rate": 0.1, "seed": seed, "binary": binary}
+        try:
+            effect = one(LEARNER_FILE, name, arrays, settings, threads=threads)["result"]
+        except PersuadableError as error:  # told in the table, and the others go on
+            return (), (), str(error)
+        spearman.append(float(spearmanr(effect, truth).statistic))
+        rmse.append(float(np.sqrt(np.mean((effect - truth) ** 2))))
+        if say is not None:
+            say(f"{world.surface}, seed {seed}  {name}: {spearman[-1]:.4f}")
+    return tuple(spearman), tuple(rmse), ""

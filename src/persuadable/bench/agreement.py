@@ -144,8 +144,8 @@ def _experiment(name: str, n: int, data_dir: str | Path | None) -> tuple[Decisio
     from persuadable.value.crosscheck import one_hot
     from persuadable.worlds import RandomisedTrial
 
-    if name == "real" or name == "binary":
-        world = RandomisedTrial(surface="nonlinear", outcome=name, n_categorical=0)
+    if name in ("real", "binary"):
+        world = RandomisedTrial(surface="nonlinear", outcome="real" if name == "real" else "binary", n_categorical=0)
         return world.sample(n, random_state=0), world.effect
     log = datasets.load("hillstrom", arms=name, outcome="visit", data_dir=data_dir)
     share = float(log.propensity()[0, 1])

@@ -60,14 +60,14 @@ def bare(s: Settings) -> Work:
     return fit
 
 
-def ours(*learners: str) -> Callable[[Settings], Work]:
+def ours(*learners: str, **options: Any) -> Callable[[Settings], Work]:
     """One learner of ours, or several that share what they can; from arrays, validation included."""
 
     def make(s: Settings) -> Work:
         ps = import_module("persuadable")
         engine = import_module("persuadable.engine")
         trees = engine.Trees(n_trees=s["trees"], max_depth=s["depth"], learning_rate=s["rate"])
-        common = {"trees": trees, "n_folds": s["folds"], "random_state": s["seed"]}
+        common = {"trees": trees, "n_folds": s["folds"], "random_state": s["seed"], **options}
         import_module("xgboost")
 
         def fit(a: dict[str, Any]) -> Predict:
@@ -189,7 +189,8 @@ LEARNERS: dict[str, Callable[[Settings], Work]] = {
     "bare fit": bare,
     "ours S": ours("SLearner"),
     "ours T": ours("TLearner"),
-    "ours X": ours("XLearner"),
+    "ours X, one model": ours("XLearner", form="one-model"),
+    "ours X, two models": ours("XLearner", form="two-model"),
     "ours R": ours("RLearner"),
     "ours DR": ours("DRLearner"),
     "ours R + DR + X": ours("RLearner", "DRLearner", "XLearner"),

@@ -14,7 +14,7 @@ from persuadable.effects.arrays import Effects
 from persuadable.effects.learner import Learner
 from persuadable.engine import Case, LocalEngine, Recipe, Trees
 from persuadable.engine.local import Matrix, predict
-from persuadable.errors import ParameterError
+from persuadable.errors import NotFittedError, ParameterError
 from persuadable.fingerprint import Fingerprint
 from persuadable.log import DecisionLog, checks
 from persuadable.log.views import half_sample
@@ -107,7 +107,11 @@ def out_of_fold_effects(
 
     Raises:
         ParameterError: a log other than the one fitted on, or fewer than 3 folds.
+        NotFittedError: a learner before ``fit``.
     """
+    for learner in learners:
+        if not hasattr(learner, "models_"):
+            raise NotFittedError(f"This {type(learner).__name__} is not fitted", remedy="Call fit(log) first.")
     name = learners[0].outcomes_[0] if outcome is None else outcome
     bench = Bench.of(learners[0], log)
     for learner in learners:

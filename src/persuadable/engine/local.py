@@ -152,11 +152,21 @@ class LocalEngine(Parameters):
         return Matrix(features.values, types, self.device, self.n_threads)
 
     def run(self, matrix: Matrix, fits: Sequence[Fit], *, seed: int, what: str) -> list[Fitted]:
-        """Fit every ensemble; results in the order asked, whatever ran first."""
+        """Fit every ensemble; results in the order asked, whatever ran first.
+
+        Raises:
+            ParameterError: settings outside their range, or a fit without rows.
+        """
         if not fits:
             return []
         for fit in fits:
             fit.trees.validate()
+            if not fit.target.size:
+                raise ParameterError(
+                    "There is no row left to learn from",
+                    where=what,
+                    remedy="Use fewer folds, or more rows of each arm.",
+                )
             matrix.whole(fit.trees.max_bin)
         batches = _batches(fits, self.n_threads)
         workers = min(self.n_threads, len(batches))

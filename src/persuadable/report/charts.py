@@ -224,8 +224,9 @@ def intervals_across(
         )
     for guide in guides:
         figure.add_vline(x=guide, line={"color": MUTED, "width": 1, "dash": "solid" if guide == 0 else "dot"})
-    styled(figure, x=x, y="", height=max(220, 110 + 26 * len(names)))
     broken = [wrapped(label) for label in labels]
+    step = 24 + 15 * max((label.count("<br>") for label in broken), default=0)
+    styled(figure, x=x, y="", height=max(220, 110 + step * len(names)))
     figure.update_yaxes(
         tickvals=list(range(len(names))), ticktext=broken, range=[len(names) - 0.5, -0.5], zeroline=False
     )
@@ -256,12 +257,7 @@ def histograms(edges: Floats, series: Sequence[Series], *, x: str, y: str = "sha
     return figure
 
 
-def level_line(figure: go.Figure, value: float, name: str, *, colour: str = MUTED) -> go.Figure:
-    """Draw a named horizontal line across a figure: an average, a cost, no effect."""
-    figure.add_hline(
-        y=value,
-        line={"color": colour, "width": 1.2, "dash": "dash"},
-        annotation={"text": plain(name), "font": {"size": 11, "color": colour}, "bgcolor": "rgba(255,255,255,.75)"},
-        annotation_position="top right",
-    )
+def level_line(figure: go.Figure, value: float, name: str, *, colour: str = MUTED, dash: str = "longdash") -> go.Figure:
+    """Draw a horizontal line across a figure and name it in the legend: an average, everybody, nobody."""
+    figure.add_hline(y=value, line={"color": colour, "width": 1.3, "dash": dash}, name=plain(name), showlegend=True)
     return figure

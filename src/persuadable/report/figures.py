@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +90,11 @@ def _(result: RankingReport) -> go.Figure:
 
 @figure.register(TOC)
 def _(result: TOC) -> go.Figure:
-    drawn = figure(result.curve)
-    # The first few rows alone are all noise and would set the scale.
-    settled = result.curve.share >= 0.02
-    if settled.any():
-        low, high = float(result.curve.lower[settled].min()), float(result.curve.upper[settled].max())
-        margin = 0.06 * (high - low or 1.0)
-        drawn.update_yaxes(range=[min(low, 0.0) - margin, max(high, 0.0) + margin])
-    return drawn
+    # The first few rows are all noise, and by their size would flatten the rest: the drawing begins at 1%.
+    curve = result.curve
+    drawn = curve.share >= min(0.01, float(curve.share[-1]))
+    parts = {part: getattr(curve, part)[drawn] for part in ("share", "value", "stderr", "lower", "upper", "random")}
+    return figure(replace(curve, **parts))
 
 
 @figure.register(Deciles)
@@ -173,8 +171,8 @@ def _(result: BudgetValues) -> go.Figure:
         y=f"{result.outcome} per head",
         level=level(result.treat_all.alpha),
     )
-    level_line(drawn, result.treat_none.value, "treat nobody")
-    return level_line(drawn, result.treat_all.value, "treat everybody", colour=INK)
+    level_line(drawn, result.treat_all.value, "treat everybody", colour=INK, dash="dot")
+    return level_line(drawn, result.treat_none.value, "treat nobody", dash="dot")
 
 
 def gains_figure(result: BudgetValues) -> go.Figure:
@@ -237,7 +235,9 @@ def _(result: Stability) -> go.Figure:
         Series(name, split, result.top_minus_bottom[:, half])
         for half, name in enumerate(("one half", "the other half"))
     ]
-    return intervals_along(halves, x="random halving", y=f"effect on {result.outcome}, top − bottom group", height=320)
+    drawn = intervals_along(halves, x="random halving", y=f"effect on {result.outcome}, top − bottom group", height=340)
+    drawn.update_yaxes(rangemode="tozero")
+    return drawn.update_xaxes(zeroline=False, range=[0.4, len(split) + 0.6])
 
 
 @figure.register(Balance)

@@ -142,6 +142,11 @@ def balance_table(result: Balance, rows: int = 10) -> Table:
 def estimate_table(estimates: Iterable[Estimate], caption: str = "", note: str = "") -> Table:
     """Numbers with their intervals, one a row."""
     listed = list(estimates)
-    said = level(listed[0].alpha) if listed else "interval"
-    rows = tuple((e.name, number(e.value, 3), interval(*e.interval), p_value(e.p_value), e.unit) for e in listed)
-    return Table(("measure", "value", said, "p against 0", "unit"), rows, caption, note)
+    heads = ["measure", "value", level(listed[0].alpha) if listed else "interval", "p against 0"]
+    rows: list[tuple[str, ...]] = [
+        (e.name, number(e.value, 3), interval(*e.interval), p_value(e.p_value)) for e in listed
+    ]
+    if any(e.unit for e in listed):
+        heads.append("unit")
+        rows = [(*row, e.unit) for row, e in zip(rows, listed, strict=True)]
+    return Table(tuple(heads), tuple(rows), caption, note)

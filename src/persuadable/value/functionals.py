@@ -135,9 +135,9 @@ def autoc_influence(gamma: Floats, ranks: Ranks, above: Floats | None = None) ->
     weight, own, lift, within = (_harmonic_weights if ranks.p is None else _logarithmic_weights)(ranks)
     parts = np.diff(ranks.cumulate(gamma) if above is None else above)
     value = float(parts @ weight)
-    # what a row's presence does: to every group below it, and to its own
+    # What a row's presence does to every group below it, less a constant (the sum over all groups), and to its own.
     rank_term = np.cumsum(np.multiply(parts, lift, out=lift))
-    np.subtract(rank_term[-1], rank_term, out=rank_term)
+    np.negative(rank_term, out=rank_term)
     if ranks.tied or ranks.p is not None:
         rank_term += parts * within
     psi = gamma * ranks.expand(own)

@@ -103,6 +103,21 @@ class PolicyComparison:
     difference: Estimate
 
     @property
+    def value(self) -> float:
+        """The difference, in outcome units per head."""
+        return self.difference.value
+
+    @property
+    def stderr(self) -> float:
+        """Its standard error."""
+        return self.difference.stderr
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 1 − alpha interval."""
+        return self.difference.interval
+
+    @property
     def p_value(self) -> float:
         """Two-sided, against no difference."""
         return self.difference.p_value

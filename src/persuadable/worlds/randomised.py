@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from persuadable.errors import ParameterError
 from persuadable.features import Column, Features
+from persuadable.worlds.arguments import check_names, check_numbers, plain
 from persuadable.worlds.outcomes import FAMILIES, Array, Family
-from persuadable.worlds.surfaces import MIN_NUMBERS, SURFACES, Surface
+from persuadable.worlds.surfaces import SURFACES, Surface
 
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
@@ -134,7 +135,7 @@ class RandomisedTrial:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_names(self)
+        check_names(self)
         rate, scale, noise = FAMILIES[self.outcome].defaults
         told = {"base_rate": rate, "effect_scale": scale, "noise": noise}
         for name, value in told.items():
@@ -142,9 +143,9 @@ class RandomisedTrial:
                 object.__setattr__(self, name, value)
         if self.cost_when is None:
             object.__setattr__(self, "cost_when", "assignment" if self.outcome == "real" else "response")
-        object.__setattr__(self, "treated_share", _plain(self.treated_share))
-        object.__setattr__(self, "costs", _plain(self.costs))
-        _check_numbers(self)
+        object.__setattr__(self, "treated_share", plain(self.treated_share))
+        object.__setattr__(self, "costs", plain(self.costs))
+        check_numbers(self)
 
     # -- what the world looks like -------------------------------------------------------------------------------
 
@@ -530,81 +531,3 @@ def _probabilities(policy: PolicyLike | int, units: Features, n_actions: int) ->
     if not ((chosen >= 0.0).all() and (np.abs(chosen.sum(axis=1) - 1.0) <= 1e-6).all()):
         raise ParameterError("The policy's probabilities are negative or do not sum to 1", remedy="Normalise each row.")
     return chosen
-
-
-# -- checks ----------------------------------------------------------------------------------------------------------
-
-
-def _plain(told: Any) -> Any:
-    """Sequences as tuples of floats, so that worlds can be compared and hashed."""
-    if told is None or np.ndim(told) == 0:
-        return None if told is None else float(told)
-    return tuple(float(v) for v in np.asarray(told, dtype=np.float64).ravel())
-
-
-def _refuse(what: str, remedy: str) -> ParameterError:
-    return ParameterError(what, where="worlds.RandomisedTrial", remedy=remedy)
-
-
-def _check_names(world: RandomisedTrial) -> None:
-    allowed = {
-        "surface": tuple(SURFACES),
-        "outcome": tuple(FAMILIES),
-        "propensity": ("constant", "confounded"),
-        "cost_when": (None, "response", "assignment"),
-    }
-    for name, choices in allowed.items():
-        if getattr(world, name) not in choices:
-            raise _refuse(f"{name}={getattr(world, name)!r} is not known", f"Choose one of {list(choices)}.")
-
-
-def _check_numbers(world: RandomisedTrial) -> None:
-    if world.n_actions < 2:
-        raise _refuse(f"n_actions={world.n_actions} leaves no treatment", "Ask for 2 or more; action 0 is the control.")
-    if world.n_categorical < 0 or world.n_numbers < MIN_NUMBERS:
-        raise _refuse(
-            f"n_features={world.n_features} with n_categorical={world.n_categorical} leaves {world.n_numbers} numbers",
-            f"The surfaces need {MIN_NUMBERS} numeric features.",
-        )
-    _check_rates(world)
-    _check_shares(world)
-    _check_costs(world)
-
-
-def _check_rates(world: RandomisedTrial) -> None:
-    rate = _told(world, "base_rate")
-    if world.outcome in ("binary", "money") and not 1e-4 <= rate <= 1.0 - 1e-4:
-        raise _refuse(f"base_rate={rate} is not a share", "Give a share between 0.0001 and 0.9999.")
-    if world.outcome == "count" and not 0.0 < rate < 1e6:
-        raise _refuse(f"base_rate={rate} is not a mean count", "Give a mean above 0 and below a million.")
-    numbers = ("base_rate", "effect_scale", "effect_mean", "baseline_scale", "noise", "amount")
-    for name in numbers:
-        if not np.isfinite(float(getattr(world, name))):
-            raise _refuse(f"{name}={getattr(world, name)} is not finite", "Give a finite number.")
-    for name in ("effect_scale", "baseline_scale", "noise", "amount"):
-        if float(getattr(world, name)) < 0.0:
-            raise _refuse(f"{name}={getattr(world, name)} is negative", "Give 0 or more.")
-
-
-def _check_shares(world: RandomisedTrial) -> None:
-    shares = world.shares
-    if len(shares) != world.n_actions or not abs(float(shares.sum()) - 1.0) < 1e-9:
-        raise _refuse(
-            f"treated_share={world.treated_share} does not give {world.n_actions} shares summing to 1",
-            "Give the treated share, or one share per action with the control's first.",
-        )
-    if not (shares > 0.0).all():
-        raise _refuse(f"treated_share={world.treated_share} leaves an action without units", "Give shares above 0.")
-
-
-def _check_costs(world: RandomisedTrial) -> None:
-    if world.cost_when == "response" and world.outcome == "real":
-        raise _refuse('cost_when="response" needs an outcome that is a response', 'Use cost_when="assignment".')
-    if isinstance(world.costs, tuple) and len(world.costs) != world.n_actions - 1:
-        raise _refuse(
-            f"{len(world.costs)} costs for {world.n_actions - 1} treatments",
-            "Give one cost per treatment; the control costs nothing.",
-        )
-    costs = world.action_costs
-    if not (np.isfinite(costs).all() and (costs >= 0.0).all()):
-        raise _refuse(f"costs={world.costs} are not all finite and at least 0", "Give costs of 0 or more.")
