@@ -120,3 +120,14 @@ def test_a_table_prints_and_becomes_a_frame() -> None:
         "bin", "n", "score_low", "score_high", "mean_score", "uplift", "stderr", "lower", "upper",
         "treated_share", "outcome_treated", "outcome_control",
     ]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore::persuadable.value.PrefixDriftWarning")
+def test_arm_means_are_weighted_by_the_propensity_within_the_bin() -> None:
+    e = np.linspace(0.2, 0.9, 1000)
+    log, x = trial(propensity=e)
+    rows = np.argsort(-x)[:500]
+    y, a, p = log.outcome()[rows], log.action[rows] == 1, e[rows]
+    first = v.deciles(log, x, bins=2).bins[0]
+    assert first.outcome_treated == pytest.approx(np.average(y[a], weights=1 / p[a]))
+    assert first.outcome_control == pytest.approx(np.average(y[~a], weights=1 / (1 - p[~a])))

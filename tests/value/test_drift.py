@@ -101,3 +101,18 @@ def test_too_few_rows_say_nothing() -> None:
     drift = prefix_drift(np.array([True, False, True]), 0.5, rank(np.arange(3)))
     assert not drift.alarming
     assert drift.z == 0
+
+
+def test_weights_and_varying_propensities_are_in_the_z() -> None:
+    rng = np.random.default_rng(4)
+    n = 2000
+    weight, e = rng.exponential(size=n) + 0.01, rng.uniform(0.1, 0.9, n)
+    treated = rng.random(n) < np.clip(e + 0.05, 0, 1)
+    drift = prefix_drift(treated, e, rank(-np.arange(n), weight))
+    cumulative = np.cumsum(weight) / weight.sum()
+    zs = []
+    for share in PREFIXES:
+        m = int(np.searchsorted(cumulative, share - 1e-12)) + 1
+        residual, spread = weight[:m] * (treated[:m] - e[:m]), weight[:m] ** 2 * e[:m] * (1 - e[:m])
+        zs.append(residual.sum() / np.sqrt(spread.sum()))
+    assert drift.z == pytest.approx(max(zs, key=abs))

@@ -271,3 +271,12 @@ def test_curve_shares_are_exact_while_they_are_few() -> None:
     many = rank(np.arange(5000.0))
     assert f.curve_shares(many).size == 1001
     assert f.curve_shares(many, clustered=True).size == 101
+
+
+def test_the_effect_at_a_threshold_is_the_slope_over_a_window_cut_at_the_ends() -> None:
+    data, ranks = ordered(np.arange(1000.0), 3.0 * np.arange(1000))
+    above = ranks.cumulate(data)
+    half = 0.5 * 1000**-0.2
+    found = f.threshold_effect(ranks, above, np.array([0.0, 0.1, 0.5, 1.0]))
+    middles = [half / 2, (0.1 + half) / 2, 0.5, 1 - half / 2]
+    assert found == pytest.approx([3 * 1000 * (1 - m) - 1.5 for m in middles], abs=1)

@@ -337,3 +337,20 @@ def test_results_print_and_become_frames() -> None:
 def test_an_average_effect_of_zero_has_no_relative_qini() -> None:
     log = DecisionLog.from_arrays(np.ones((4, 1)), [0, 1, 0, 1], [1.0, 2.0, 2.0, 1.0])
     assert v.qini(log, np.arange(4)).relative is None
+
+
+def test_the_relative_qini_has_the_standard_error_of_a_ratio() -> None:
+    """Noise grows with the score, so that θ and the average effect go together and their covariance counts."""
+    rng = np.random.default_rng(5)
+    x, treated = rng.random(600), np.arange(600) % 2
+    y = (1 + x) * treated + 3 * x**2 * rng.normal(size=600)
+    log = DecisionLog.from_arrays(x[:, None], treated, y, propensity=0.5)
+    draws = []
+    for _ in range(500):
+        rows = rng.integers(0, 600, 600)
+        again = v.qini(log.take(rows), x[rows]).relative
+        assert again is not None
+        draws.append(again.value)
+    relative = v.qini(log, x).relative
+    assert relative is not None
+    assert relative.stderr == pytest.approx(np.std(draws), rel=0.15)

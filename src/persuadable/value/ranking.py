@@ -227,7 +227,9 @@ def uplift_at_k(
     """E[Γ | U ≤ k]: the average effect among the share k ranked highest, in outcome units per head targeted.
 
     A tie group that straddles k counts by the fraction of it that fits. The interval's ψ = (M·Γ − (M − k)·g)/k −
-    value holds the contribution g of the threshold, itself a sample quantile. Arguments and errors as in ``qini``.
+    value holds the contribution g of the threshold, itself a sample quantile. Where few rows of the top share have an
+    outcome, and a skewed one such as spend, a normal interval covers less than it says: 92% instead of 95% with about
+    25 spenders in an arm (calibration/RANKING.json). Arguments and errors as in ``qini``.
 
     Raises:
         ParameterError: k outside (0, 1].
