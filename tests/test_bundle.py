@@ -155,3 +155,19 @@ def test_unfitted_and_mismatched_parts_are_refused(built: ps.Bundle, logs) -> No
         ps.Bundle.build(learner, built.policy, train)
     with pytest.raises(NotFittedError, match="calibrate"):
         ps.Bundle.build(learner, ps.policies.BudgetPolicy(learner), train)
+    with pytest.raises(BundleError, match="not a RankPolicy"):
+        ps.Bundle.build(learner, ps.policies.RankPolicy(lambda x: x), train)  # type: ignore[arg-type]
+
+
+def test_a_card_json_cannot_hold_is_refused_before_anything_is_written(built: ps.Bundle, saved: Path, logs) -> None:
+    before = (saved / "manifest.json").read_bytes()
+    for bad in (float("nan"), np.int64(3)):
+        with pytest.raises(BundleError, match="JSON"):
+            ps.Bundle.build(built.learner, built.policy, logs[0], {"n": bad}).save(saved)
+    assert (saved / "manifest.json").read_bytes() == before
+
+
+def test_a_file_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleError, match="There is no bundle"):
+        ps.Bundle.load(tmp_path / "file")

@@ -11,7 +11,19 @@ import pytest
 
 import persuadable as ps
 
-ROOMS = ["datasets", "design", "effects", "engine", "errors", "policies", "report", "response", "value", "worlds"]
+ROOMS = [
+    "datasets",
+    "design",
+    "effects",
+    "engine",
+    "errors",
+    "policies",
+    "report",
+    "response",
+    "study",
+    "value",
+    "worlds",
+]
 NAMES = ["Bundle", "DecisionLog", "Discrete", "FeatureContract", "Features"]
 MODULES = sorted(
     module.name

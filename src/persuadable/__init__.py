@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from persuadable import datasets, design, effects, engine, errors, policies, report, response, value, worlds
+    from persuadable import datasets, design, effects, engine, errors, policies, report, response, study, value, worlds
     from persuadable.bundle import Bundle
     from persuadable.contract import FeatureContract
     from persuadable.features import Features
@@ -40,6 +40,7 @@ __all__ = [
     "policies",
     "report",
     "response",
+    "study",
     "value",
     "worlds",
 ]

@@ -71,6 +71,8 @@ class Bundle:
             BundleError: the policy stands on another learner.
             NotFittedError: the learner is not fitted or the policy not calibrated.
         """
+        if not isinstance(policy, BudgetPolicy):
+            raise BundleError(f"A bundle holds a BudgetPolicy, not a {type(policy).__name__}")
         if policy.learner is not learner:
             raise BundleError(
                 "The policy stands on another learner", remedy="Pass the learner the policy was made with."
@@ -144,7 +146,12 @@ class Bundle:
 
 
 def _json(document: Any) -> bytes:
-    return json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+    try:
+        return json.dumps(document, indent=1, sort_keys=True, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        raise BundleError(
+            f"The bundle holds a value JSON cannot: {error}", remedy="Give the card plain finite numbers and text."
+        ) from error
 
 
 def _manifest(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -158,7 +165,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         wanted = manifest["format"]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(f"There is no bundle in {str(folder)!r}", where=f"no {MANIFEST}", remedy=remedy) from None
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(

@@ -36,7 +36,7 @@ app.add_typer(bench_app, name="bench")
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")]
 Budget = Annotated[float, typer.Option(help="Share of the population that can be treated, e.g. 0.3.")]
 Learners = Annotated[str, typer.Option("--learner", help="Learners to try, of s, t, x, r, dr; comma-separated.")]
-Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
+Seed = Annotated[int, typer.Option(help="Seed of everything random.", min=0)]
 Threads = Annotated[int | None, typer.Option(help="Threads to use; all processors by default.", min=1)]
 
 
@@ -218,7 +218,7 @@ def _study(log: DecisionLog, out: Path, **choices: Any) -> None:
 
 def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
     """The decile table, the decision in words, what to beware of, and where everything is."""
-    from persuadable.study import SUSPICIOUS, limits, verdict
+    from persuadable.study import doubts, verdict
 
     console = Console(highlight=False)
     outcome = _escaped(study.log.primary)
@@ -226,10 +226,10 @@ def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
         console.print(f"[bold]Effect of {_escaped(report.treatment)} on {outcome}, by decile of the ranking[/]")
         typer.echo(f"{report.deciles}\n")
     said = verdict(study)
+    sentences = (sentence for sentence in said.sentences if sentence not in doubts(study))
     console.print("[bold]The decision[/]")
-    console.print(_escaped(" ".join((said.headline, *said.sentences))) + "\n", soft_wrap=False)
-    suspicion = limits(study)[:1] if study.balance.p_value < SUSPICIOUS else ()
-    for warning in (*suspicion, *warned):
+    console.print(_escaped(" ".join((said.headline, *sentences))) + "\n", soft_wrap=False)
+    for warning in (*doubts(study), *warned):
         console.print(f"[bold yellow]Warning:[/] {_escaped(warning)}\n")
     for path, what in (
         (written.report, "the report; open it in a browser"),

@@ -156,8 +156,17 @@ class FeatureContract:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> FeatureContract:
-        """Read a contract written by :meth:`save`."""
-        return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        """Read a contract written by :meth:`save`.
+
+        Raises:
+            ContractError: there is no such file, or it holds no contract this version reads.
+        """
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ContractError(
+                f"{str(path)!r} holds no contract: {error}", remedy="Pass a file written by FeatureContract.save."
+            ) from error
 
 
 def _rule(column: Column, values: Values) -> FeatureRule:
@@ -207,5 +216,5 @@ def _out_of_range(rule: FeatureRule, values: Values) -> list[Violation]:
 
 def _violation(code: ViolationCode, rule: FeatureRule, wrong: Any, what: str) -> Violation:
     rows = np.flatnonzero(wrong)
-    row = int(rows[0]) if rows.size else None
+    row = None if code in ("missing-column", "wrong-type") else int(rows[0])
     return Violation(code, rule.column.name, row, int(rows.size), f"Feature {rule.column.name!r} {what}")

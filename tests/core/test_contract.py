@@ -71,15 +71,15 @@ def test_a_frame_that_fulfils_it(kind: str, contract: FeatureContract) -> None:
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str, str, int | None, int, str]] = {
-    "missing-column": ({"age": None}, "missing-column", "age", 0, 3, "Feature 'age' is absent"),
-    "unknown-column": ({"extra": [1, 2, 3]}, "unknown-column", "extra", None, 3, "Column 'extra' is not a feature"),
-    "text-for-number": ({"age": ["x", "y", "z"]}, "wrong-type", "age", 0, 3, "Feature 'age' is a category, expected a number"),
+    "missing-column": ({"age": None}, "missing-column", "age", None, 3, "Feature 'age' is absent"),
+    "unknown-column": ({"extra": [1, 2, 3]}, "unknown-column", "extra", None, 3, "'extra' is not a feature"),
+    "text-for-number": ({"age": ["x", "y", "z"]}, "wrong-type", "age", None, 3, "is a category, expected a number"),
     "too-low": ({"age": [18, 17, 16]}, "out-of-range", "age", 1, 2, r"Feature 'age' holds 17, outside \[18, 77\]"),
     "too-high": ({"spend": [1, 2, 9.5]}, "out-of-range", "spend", 2, 1, r"holds 9.5, outside \[0.5, 9.25\]"),
-    "unseen-category": ({"town": ["Ulm", "Rom", "Rom"]}, "unseen-category", "town", 1, 2, "holds the unseen category 'Rom'"),
-    "missing-value": ({"age": [20, 30, None]}, "missing-value", "age", 2, 1, "is missing, which it never was in training"),
-    "missing-category": ({"town": [None, "Ulm", None]}, "missing-value", "town", 0, 2, "is missing, which it never was"),
-}  # fmt: skip
+    "unseen-category": ({"town": ["Ulm", "Rom", "Rom"]}, "unseen-category", "town", 1, 2, "unseen category 'Rom'"),
+    "missing-value": ({"age": [20, 30, None]}, "missing-value", "age", 2, 1, "is missing, which it never was"),
+    "missing-category": ({"town": [None, "Ulm", None]}, "missing-value", "town", 0, 2, "is missing, which it never"),
+}
 
 
 @pytest.mark.parametrize("kind", FRAMES)
@@ -133,6 +133,15 @@ def test_a_newer_format_is_refused(contract: FeatureContract) -> None:
         FeatureContract.from_dict(contract.to_dict() | {"format": 2})
     with pytest.raises(ContractError, match="format None"):
         FeatureContract.from_dict({})
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"format": 1}', '{"format": 1, "features": [{}]}'])
+def test_a_file_that_holds_no_contract(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "contract.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ContractError, match=r"contract.json' holds no contract: .*Pass a file written by"):
+        FeatureContract.load(path)
 
 
 def test_numbers_learned_as_categories_stay_categories() -> None:

@@ -137,7 +137,8 @@ def test_features_default_to_every_column_without_a_role() -> None:
 
 
 def test_numbers_can_be_categories() -> None:
-    assert small({"categorical": ["x"]}).features.columns[0].categories == ("1", "2", "3", "4")
+    for told in ("x", ["x"]):
+        assert small({"categorical": told, "features": told}).features.columns[0].categories == ("1", "2", "3", "4")
 
 
 @pytest.mark.parametrize(
@@ -525,9 +526,9 @@ def test_empty_log() -> None:
 @pytest.mark.parametrize(
     "roles",
     [
-        {"action": "q"}, {"outcomes": ["y", "q"]}, {"features": ["x", "q"]}, {"cost": "q"}, {"unit": "q"}, {"time": "q"},
-        {"weight": "q"}, {"stage": "q"}, {"propensity": "q"}, {"propensity": {0: "q", 1: 0.5}}, {"eligible": {1: "q"}},
-        {"categorical": ["q"]},
+        {"action": "q"}, {"outcomes": ["y", "q"]}, {"features": ["x", "q"]}, {"cost": "q"}, {"unit": "q"},
+        {"time": "q"}, {"weight": "q"}, {"stage": "q"}, {"propensity": "q"}, {"propensity": {0: "q", 1: 0.5}},
+        {"eligible": {1: "q"}}, {"categorical": ["q"]},
     ],
 )  # fmt: skip
 def test_missing_column(roles: dict[str, Any]) -> None:
@@ -540,6 +541,13 @@ def test_a_feature_that_plays_two_roles(column: str) -> None:
     match = f"Column '{column}' is a feature and plays another role too. Features must be known before the decision"
     with pytest.raises(ParameterError, match=match):
         small({"features": ["x", column]})
+
+
+def test_a_category_that_is_no_feature() -> None:
+    with pytest.raises(
+        ParameterError, match=r"Column 'y' is to be a category and is no feature. The features are \['x'\]"
+    ):
+        small({"categorical": ["y"]})
 
 
 def test_no_feature_is_left() -> None:

@@ -127,6 +127,14 @@ def test_refitting_forgets_the_first_fit() -> None:
     assert learner.fitted_on.digest == second.fingerprint.digest
 
 
+def test_r_and_dr_are_the_same_where_half_are_treated() -> None:
+    """With p = ½: (y − m)/(a − ½) = ±2(y − m) = μ₁ − μ₀ ± 2(y − μ_a) = Γ, and (a − p)² is the same for all."""
+    rng = np.random.default_rng(3)
+    x, action = rng.normal(size=(600, 3)), rng.integers(0, 2, 600)
+    log = DecisionLog.from_arrays(x, action, x[:, 0] + action + rng.normal(size=600), propensity=0.5)
+    np.testing.assert_allclose(make("R").fit(log).effect(log), make("DR").fit(log).effect(log), rtol=1e-4, atol=1e-5)
+
+
 # -- from arrays -----------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +251,11 @@ def test_what_was_not_learned_cannot_be_asked_for() -> None:
         ({"trees": Trees(n_trees=1.5)}, "n_trees must be a whole number, got 1.5"),  # type: ignore[arg-type]
         ({"trees": Trees(learning_rate=float("nan"))}, "learning_rate must lie in .*got nan"),
         ({"nuisance_trees": Trees(subsample=0)}, "subsample must lie in"),
-        ({"engine": LocalEngine(threads=0)}, "threads must be at least 1, got 0 .LocalEngine"),
+        ({"engine": LocalEngine(threads=1.5)}, "threads must be a whole number from 1, got 1.5"),  # type: ignore[arg-type]
+        ({"engine": "gpu"}, r"engine='gpu' is not LocalEngine .RLearner.. Pass e.g. engine=LocalEngine\(\)"),
+        ({"trees": {"max_depth": 3}}, "trees={'max_depth': 3} is not Trees"),
+        ({"nuisance_trees": 5}, "nuisance_trees=5 is not Trees"),
+        ({"engine": LocalEngine(threads=0)}, "threads must be a whole number from 1, got 0 .LocalEngine"),
     ],
 )
 def test_parameters_out_of_range(parameters: dict[str, Any], match: str) -> None:
@@ -263,10 +275,10 @@ def test_nothing_to_fit() -> None:
 
 @every_learner
 def test_a_part_of_a_log_that_lost_an_arm_is_refused(kind: str) -> None:
+    log = sample(300)
     with pytest.raises(ActionError, match="Only one arm has rows"):
-        make(kind).fit(sample(300).arm(1))
+        make(kind).fit(log.arm(1))
     with pytest.raises(ActionError, match="Nobody took '2'"):
-        log = sample(300)
         make(kind).fit(log.take(log.action != 2))
 
 

@@ -104,7 +104,7 @@ def test_relabelled_treatments_permute_the_columns(learner: Learner, seed: int) 
 @given(seed=seeds, factor=st.sampled_from([0.125, 4.0, 1024.0]))
 @every_learner
 def test_effects_scale_with_the_outcome(learner: Learner, seed: int, factor: float) -> None:
-    """A power of two scales every float exactly, so squared loss must scale exactly; rounding is left to the folds' means."""
+    """A power of two scales floats without rounding; the effects of squared loss scale with it."""
     t = table(seed)
     same(factor * effect(learner, t), effect(learner, t | {"y": factor * t["y"]}), scale=factor)
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import persuadable as ps
 from persuadable.cli import app
-from persuadable.study import Study, StudyPlan, limits, run_study, verdict, write_study
+from persuadable.study import Study, StudyPlan, doubts, limits, run_study, verdict, write_study
 from persuadable.worlds import RandomisedTrial
 
 WORLD = RandomisedTrial(surface="nonlinear", outcome="real")
@@ -98,6 +98,20 @@ def test_everything_is_written(study: Study, tmp_path: Path) -> None:
     write_study(study, tmp_path / "out")  # again, over the first
 
 
+def test_wrong_propensities_are_doubted_before_anything_else(csv: Path, tmp_path: Path) -> None:
+    roles = ("--action", "action", "--control", "control", "--outcome", "outcome", "--drop", "after")
+    done = invoke("run", csv, *roles, "--learner", "t", "--resamples", 0, "--propensity", 0.1, "--out", tmp_path / "o")
+    assert done.exit_code == 0, done.output
+    assert "not those the propensities imply" in " ".join(done.output.split())
+    card = json.loads((tmp_path / "o" / "model_card.json").read_text())
+    assert "the propensities are wrong" in card["limits"][0]
+
+
+def test_right_propensities_are_not_doubted(study: Study) -> None:
+    assert study.log.propensity_source == "logged"
+    assert not doubts(study)
+
+
 @pytest.mark.parametrize(
     ("choice", "said"),
     [
@@ -107,6 +121,8 @@ def test_everything_is_written(study: Study, tmp_path: Path) -> None:
         ({"learners": ()}, "No learner"),
         ({"test_share": 1.0}, "test_share"),
         ({"alpha": 0.0}, "alpha"),
+        ({"propensity": "guessed"}, "guessed"),
+        ({"split_by": "day"}, "'day'"),
     ],
 )
 def test_wrong_plans_are_refused(choice: dict[str, object], said: str) -> None:

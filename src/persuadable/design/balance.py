@@ -46,6 +46,7 @@ class Balance:
         statistic: Wald χ² of the hypothesis that all weighted means agree across arms.
         degrees: its degrees of freedom.
         p_value: of the joint test; small values say the arms were not assigned as the propensities claim.
+        shares_p_value: of the test that as many got each action as the propensities imply.
         n: rows of the log.
     """
 
@@ -53,6 +54,7 @@ class Balance:
     statistic: float
     degrees: int
     p_value: float
+    shares_p_value: float
     n: int
 
     @property
@@ -69,10 +71,11 @@ class Balance:
 
     def __str__(self) -> str:
         verdict = "alike" if self.p_value >= 0.01 else "NOT alike"
+        wrong = "" if self.shares_p_value >= 0.01 else f", shares against propensities p = {self.shares_p_value:.2g}"
         return (
             f"The arms are {verdict}: joint test p = {self.p_value:.2g} "
             f"(χ² = {self.statistic:.1f} on {self.degrees}), "
-            f"largest standardised difference {self.largest:.3f}, n = {self.n:,}"
+            f"largest standardised difference {self.largest:.3f}{wrong}, n = {self.n:,}"
         )
 
 
@@ -109,7 +112,15 @@ def balance(log: DecisionLog) -> Balance:
     statistic, degrees = _wald(np.concatenate(differences), np.concatenate(influences, axis=1), log.clusters)
     p_value = float(chdtrc(degrees, statistic)) if degrees else 1.0  # nothing varies, nothing can differ
     rows.sort(key=lambda row: -abs(row.difference))
-    return Balance(tuple(rows), statistic, degrees, p_value, log.n)
+    return Balance(tuple(rows), statistic, degrees, p_value, _shares_p_value(log, base), log.n)
+
+
+def _shares_p_value(log: DecisionLog, weight: Matrix) -> float:
+    """Wald test of Σ(1{A = a} − e_a) = 0 over the treatments: calibration of the propensities in the large."""
+    took = log.action[:, None] == np.arange(1, log.n_actions)
+    residual = weight[:, None] * (took - log.propensity()[:, 1:])
+    statistic, degrees = _wald(residual.mean(axis=0), residual, log.clusters)
+    return float(chdtrc(degrees, statistic)) if degrees else 1.0
 
 
 def _indicators(log: DecisionLog) -> tuple[list[str], Matrix]:

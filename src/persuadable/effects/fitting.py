@@ -47,6 +47,7 @@ def fit_many(
     names = (log.primary,) if outcomes is None else (outcomes,) if isinstance(outcomes, str) else tuple(outcomes)
     for learner in learners:
         _require_whole_numbers(learner)
+        _require_parts(learner)
     checks.arms(log.action, log.actions, "action")  # a part of a log may have lost an arm
     bench = Bench.of(learners[0], log)
     orders = [(learner, name) for learner in learners for name in names]
@@ -70,7 +71,18 @@ def _require_whole_numbers(learner: Learner) -> None:
             raise ParameterError(
                 f"{name} must be a whole number from {least}, got {value!r}",
                 where=type(learner).__name__,
-                remedy=f"Pass e.g. {name}={max(least, 5)}.",
+                remedy=f"Pass e.g. {name}={0 if name == 'random_state' else max(least, 5)}.",
+            )
+
+
+def _require_parts(learner: Learner) -> None:
+    for name, kind in (("trees", Trees), ("nuisance_trees", Trees), ("engine", LocalEngine)):
+        value = getattr(learner, name)
+        if not (value is None or isinstance(value, kind)):
+            raise ParameterError(
+                f"{name}={value!r} is not {kind.__name__}",
+                where=type(learner).__name__,
+                remedy=f"Pass e.g. {name}={kind()!r}, with the settings you want.",
             )
 
 

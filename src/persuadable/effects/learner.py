@@ -136,7 +136,9 @@ class Learner(Parameters):
 
         A half-sample drawn without replacement differs from the whole by as much as the whole differs from
         the truth (Politis, Romano 1994), so the spread of the refits is the standard error of the effect.
-        The shrinkage bias of boosted trees is not in it: see the documentation for measured coverage.
+        The bias of boosted trees is not in it, nor the noise of the responses, which the refits share. So a nominal 95%
+        held the truth, averaged over units of four worlds (n = 20,000, 20 half-samples), in 92–95% for R and DR, 89–94%
+        for T, 77–88% for X and 35–42% for S: take R or DR where intervals matter (calibration/EFFECT_INTERVALS.json).
 
         Raises:
             NotFittedError: fitted with ``n_resamples`` below 2.

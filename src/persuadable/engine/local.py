@@ -142,8 +142,8 @@ class LocalEngine(Parameters):
         """
         if self.threads is None:
             return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        if self.threads < 1:
-            raise ParameterError(f"threads must be at least 1, got {self.threads!r}", where="LocalEngine")
+        if not isinstance(self.threads, int | np.integer) or self.threads < 1:
+            raise ParameterError(f"threads must be a whole number from 1, got {self.threads!r}", where="LocalEngine")
         return self.threads
 
     def matrix(self, features: Features) -> Matrix:

@@ -114,9 +114,9 @@ class DecisionLog:
             reading.Roles(
                 action=action,
                 control=control,
-                outcomes=(outcomes,) if isinstance(outcomes, str) else tuple(outcomes),
-                features=None if features is None else tuple(features),
-                categorical=tuple(categorical),
+                outcomes=reading.names(outcomes),
+                features=None if features is None else reading.names(features),
+                categorical=reading.names(categorical),
                 propensity=propensity,
                 cost=cost,
                 unit=unit,

@@ -48,6 +48,11 @@ class Roles:
         return [c for c in (*singles, *self.outcomes, *named) if isinstance(c, str)]
 
 
+def names(told: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several, as several."""
+    return (told,) if isinstance(told, str) else tuple(told)
+
+
 def read_file(path: str | PathLike[str]) -> Any:
     """A CSV or Parquet file as a polars frame."""
     import polars as pl
@@ -80,7 +85,11 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
     if not roles.outcomes:
         raise ParameterError("No outcome was named", remedy="Pass outcomes= with at least one column.")
     chosen = _feature_names(roles, frame.columns)
-    features = Features.of(frame.select(chosen).to_native(), categorical=[c for c in roles.categorical if c in chosen])
+    if strange := [c for c in roles.categorical if c not in chosen]:
+        raise ParameterError(
+            f"Column {strange[0]!r} is to be a category and is no feature", remedy=f"The features are {chosen[:20]}."
+        )
+    features = Features.of(frame.select(chosen).to_native(), categorical=roles.categorical)
     outcomes = {c: _number_column(frame[c]) for c in _with_cost(roles)}
 
     def column(c: str | None) -> Any:

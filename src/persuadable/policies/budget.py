@@ -56,6 +56,12 @@ def net_effects(effect: NDArray[Any], cost: NDArray[Any] | None, break_even: Flo
     return net - break_even[1:]
 
 
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float | np.number):
+        raise ParameterError(f"break_even is {value!r}", remedy="Pass finite numbers in the outcome's unit.")
+    return float(value)
+
+
 class BudgetPolicy(CalibratedPolicy):
     """Treat the share of users with the largest net effects, each with its best treatment.
 
@@ -104,7 +110,7 @@ class BudgetPolicy(CalibratedPolicy):
         """(A,) break-even of each action."""
         told = self.break_even
         if not isinstance(told, Mapping):
-            values = np.full(len(actions), float(told))
+            values = np.full(len(actions), _number(told))
         else:
             unknown = set(told) - set(actions.treatments)
             if unknown:
@@ -112,7 +118,7 @@ class BudgetPolicy(CalibratedPolicy):
                     f"break_even names {sorted(unknown)[0]!r}, which is not a treatment",
                     remedy=f"The treatments are {list(actions.treatments)}.",
                 )
-            values = np.array([float(told.get(label, 0.0)) for label in actions])
+            values = np.array([_number(told.get(label, 0.0)) for label in actions])
         if not np.isfinite(values).all():
             raise ParameterError(f"break_even is {told!r}", remedy="Pass finite numbers in the outcome's unit.")
         return values

@@ -5,17 +5,17 @@ from __future__ import annotations
 from persuadable.study.plan import LEARNERS, StudyPlan
 from persuadable.study.result import Candidate, Study, TreatmentReport
 from persuadable.study.run import run_study
-from persuadable.study.words import SUSPICIOUS, limits, verdict
+from persuadable.study.words import doubts, limits, verdict
 from persuadable.study.write import Written, write_study
 
 __all__ = [
     "LEARNERS",
-    "SUSPICIOUS",
     "Candidate",
     "Study",
     "StudyPlan",
     "TreatmentReport",
     "Written",
+    "doubts",
     "limits",
     "run_study",
     "verdict",

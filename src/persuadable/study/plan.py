@@ -69,6 +69,15 @@ class StudyPlan:
             raise ParameterError(f"test_share is {self.test_share!r}, not within (0, 1)", remedy="Pass e.g. 0.5.")
         if not 0 < self.alpha < 1:
             raise ParameterError(f"alpha is {self.alpha!r}, not within (0, 1)", remedy="Pass e.g. 0.05.")
+        if self.propensity not in ("auto", "known", "constant", "estimated"):
+            raise ParameterError(
+                f"propensity is {self.propensity!r}", remedy="Choose 'auto', 'known', 'constant' or 'estimated'."
+            )
+        if self.split_by not in (None, "row", "unit", "time"):
+            raise ParameterError(f"split_by is {self.split_by!r}", remedy="Choose 'row', 'unit' or 'time'.")
+        given: object = self.learners
+        if isinstance(given, str):
+            object.__setattr__(self, "learners", (given,))
         unknown = [name for name in self.learners if name not in LEARNERS]
         if unknown or not self.learners:
             raise ParameterError(

@@ -7,10 +7,10 @@ from persuadable.report.words import interval, level, number, p_phrase, percent
 from persuadable.study.result import Study
 from persuadable.study.run import RESPONSE
 
-__all__ = ["SUSPICIOUS", "estimand", "limits", "verdict"]
+__all__ = ["SUSPICIOUS", "doubts", "estimand", "limits", "verdict"]
 
 SUSPICIOUS = 0.01
-"""p-value of the balance test below which the comparison is called into question."""
+"""p-value of the balance tests below which the comparison is called into question."""
 
 
 def verdict(study: Study) -> Verdict:
@@ -31,7 +31,9 @@ def verdict(study: Study) -> Verdict:
         f"({level(gain.alpha)} {interval(low, high)}, {p_phrase(gain.p_value)}): "
         f"{number(own.value, 4)} against {number(against.baseline.value, 4)}."
     )
-    return Verdict(headline, (gained, _against_response(study), _against_all(study), study.policy.explain()), tone)  # type: ignore[arg-type]
+    doubted = doubts(study)
+    said = (*doubted, gained, _against_response(study), _against_all(study), study.policy.explain())
+    return Verdict(headline, said, "unclear" if doubted else tone)  # type: ignore[arg-type]
 
 
 def _against_response(study: Study) -> str:
@@ -67,6 +69,29 @@ def estimand(study: Study) -> str:
     )
 
 
+def doubts(study: Study) -> tuple[str, ...]:
+    """Signs that the comparison itself is not fair, which no interval knows of."""
+    found = []
+    if study.balance.shares_p_value < SUSPICIOUS:
+        expected = study.log.propensity().mean(axis=0)
+        told = ", ".join(
+            f"{label} {percent(float((study.log.action == a).mean()))} against {percent(float(expected[a]))}"
+            for a, label in enumerate(study.log.actions)
+        )
+        found.append(
+            "The shares of the arms are not those the propensities imply "
+            f"({told}; {p_phrase(study.balance.shares_p_value)}): the propensities are wrong, and so is the rest."
+        )
+    if study.balance.p_value < SUSPICIOUS:
+        found.append(
+            f"The arms differ in their features by more than chance ({p_phrase(study.balance.p_value)}), most in "
+            f"{study.balance.rows[0].feature}. If the action itself changed a feature, leave that feature out; if the "
+            "action was not drawn by lot, give its propensities or have them estimated. "
+            "Until then effects may be biased."
+        )
+    return tuple(found)
+
+
 def limits(study: Study) -> tuple[str, ...]:
     """What the study cannot say, as far as it can see it itself."""
     said = [
@@ -84,19 +109,11 @@ def limits(study: Study) -> tuple[str, ...]:
         )
     else:
         said.append("The log is taken as a completely randomised experiment: no propensities were given.")
-    if study.balance.p_value < SUSPICIOUS:
-        worst = study.balance.rows[0]
-        said.insert(
-            0,
-            f"The arms differ in their features by more than chance ({p_phrase(study.balance.p_value)}), most in "
-            f"{worst.feature}. If the action itself changed a feature, leave that feature out; if the action was not "
-            "drawn by lot, give its propensities or have them estimated. Until then effects may be biased.",
-        )
     if any(report.ranking.autoc.interval[0] <= 0 for report in study.treatments):
         said.append(
             "For at least one treatment the ranking cannot be told from a random one (AUTOC's interval holds 0)."
         )
-    return tuple(said)
+    return (*doubts(study), *said)
 
 
 def _listed(labels: tuple[str, ...]) -> str:

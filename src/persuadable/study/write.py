@@ -67,7 +67,7 @@ def write_study(study: Study, out: str | PathLike[str]) -> Written:
     folder.mkdir(parents=True, exist_ok=True)
     card = model_card(study)
     written = Written(folder / "report.html", folder / "metrics.json", folder / "model_card.json", folder / "bundle")
-    Bundle.build(study.learner, study.policy, study.train, card.to_dict()).save(written.bundle)
+    Bundle.build(study.learner, study.policy, study.log, card.to_dict()).save(written.bundle)
     card.write(written.card)
     document = [metric_json(where, estimate) for where, estimate in metrics(study)]
     written.metrics.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

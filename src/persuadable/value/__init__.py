@@ -13,6 +13,7 @@ from persuadable.value.calibration import (
     monotonic_bins,
 )
 from persuadable.value.clan import Clan, ClanRow, clan
+from persuadable.value.crosscheck import Crosscheck, crosscheck
 from persuadable.value.curves import Curve
 from persuadable.value.deciles import Decile, Deciles, deciles
 from persuadable.value.drift import PrefixDriftWarning
@@ -50,6 +51,7 @@ __all__ = [
     "Calibration",
     "Clan",
     "ClanRow",
+    "Crosscheck",
     "Curve",
     "Decile",
     "Deciles",
@@ -69,6 +71,7 @@ __all__ = [
     "compare",
     "compare_many",
     "compare_rankings",
+    "crosscheck",
     "deciles",
     "evaluate_ranking",
     "gates",

@@ -104,11 +104,12 @@ def _clustered_variance(residual: Floats, clusters: Codes, ends: Codes) -> Float
 def warn_of_drift(drift: Drift, *, stacklevel: int = 2) -> None:
     """Warn where a drift is beyond chance; ``stacklevel`` as in ``warnings.warn``."""
     if drift.alarming:
+        whom = "all rows" if drift.share >= 1 else f"the {drift.share:.0%} ranked highest"
         warnings.warn(
-            f"Among the {drift.share:.0%} ranked highest {drift.realised:.1%} were treated where the propensities "
+            f"Among {whom} {drift.realised:.1%} were treated where the propensities "
             f"imply {drift.expected:.1%} (z = {drift.z:.1f}, limit {drift.limit:.1f}, "
             f"false alarms at most 1 in {1 / FALSE_ALARM:,.0f}). "
-            "Uplift in such a prefix is not to be trusted: pass the propensities the actions were taken with, "
+            "Uplift there is not to be trusted: pass the propensities the actions were taken with, "
             "or estimate them and use method='dr'.",
             PrefixDriftWarning,
             stacklevel=stacklevel + 1,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from persuadable.errors import LeakageError
 
 if TYPE_CHECKING:
@@ -38,4 +40,6 @@ def require_held_out(log: DecisionLog, *things: Any) -> None:
 
 def _called(thing: Any) -> str:
     name = getattr(thing, "name", None)
-    return repr(name) if isinstance(name, str) and name else f"the {type(thing).__name__} passed"
+    if isinstance(name, str) and name:
+        return repr(name)
+    return "the learner behind these effects" if isinstance(thing, np.ndarray) else f"the {type(thing).__name__} passed"

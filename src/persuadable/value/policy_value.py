@@ -218,7 +218,8 @@ class Plan:
         require_held_out(log, policy)
         shape = (log.n, log.n_actions)
         if not isinstance(policy, Policy):
-            told = name or "the probabilities passed"
+            told = name or "the table of probabilities"
+            _require_table(policy)
             return cls(told, check_probabilities(policy, shape, told))
         told = name or policy.name
         if isinstance(policy, CalibratedPolicy):
@@ -227,6 +228,19 @@ class Plan:
             return cls(told, place(scored, rule, log.n_actions), scored if _drawn_here(log, policy) else None, rule)
         given = policy.probabilities(log.features, log.n_actions, log.eligible)
         return cls(told, check_probabilities(given, shape, told))
+
+
+def _require_table(given: Any) -> None:
+    """Refuse what is neither a policy nor a table of numbers."""
+    if hasattr(given, "effect"):
+        kind = type(given).__name__
+        raise ParameterError(
+            f"A {kind} is not a policy", remedy=f"Spend a budget by it: BudgetPolicy({kind}, 0.3).calibrate(log)."
+        )
+    if isinstance(given, str) or not hasattr(given, "__len__"):
+        raise ParameterError(
+            f"{given!r} is not a policy", remedy="Pass a policy, such as RandomPolicy(0.3), or (n, A) probabilities."
+        )
 
 
 def _drawn_here(log: DecisionLog, policy: CalibratedPolicy) -> bool:

@@ -99,7 +99,7 @@ def rank_arms(arms: Comparison, gamma: Floats, scores: Scores, *, stacklevel: in
 def require_shares(ks: Sequence[float]) -> None:
     """Refuse shares outside (0, 1]."""
     for k in ks:
-        if not 0 < k <= 1:
+        if not isinstance(k, int | float | np.number) or not 0 < k <= 1:
             raise ParameterError(f"k is {k!r}", remedy="Pass a share of the population in (0, 1], such as 0.3.")
 
 

@@ -117,6 +117,9 @@ def checked_scores(scores: Any, n: int) -> NDArray[Any]:
     Raises:
         DataError: not one number per row, or not finite.
     """
+    if hasattr(scores, "effect"):
+        kind = type(scores).__name__
+        raise DataError(f"A {kind} is not a ranking", remedy="Pass its effects: learner.effect(log.features)[:, 1].")
     values = np.asarray(scores)
     if values.ndim != 1:
         raise DataError(
