@@ -1,7 +1,8 @@
 """Which rows: identities that survive splitting and reloading, so that leakage can be seen.
 
 A row's identity is a 64-bit hash: of its unit where units are known (a unit in both training and
-test leaks even if its rows differ), else of its source's content and its place therein.
+test leaks even if its rows differ), else of its source's features and actions
+and its place therein, so that the same rows are known again with another outcome.
 """
 
 from __future__ import annotations

@@ -106,8 +106,10 @@ def test_without_units_the_content_is_the_fingerprint(kind: str) -> None:
         DecisionLog.from_frame(pl.DataFrame(TABLE), **roles),
     )
     assert log.fingerprint.digest == expected.fingerprint.digest
-    other = DecisionLog.from_frame(FRAMES[kind](TABLE | {"spend": [1.0] * N}), **roles)
-    assert log.fingerprint.overlap(other.fingerprint) == 0
+    same_people = DecisionLog.from_frame(FRAMES[kind](TABLE | {"spend": [1.0] * N}), **roles)
+    assert log.fingerprint.overlap(same_people.fingerprint) == N, "another outcome does not make other rows"
+    others = DecisionLog.from_frame(FRAMES[kind](TABLE | {"age": [1.0] * N}), **roles)
+    assert log.fingerprint.overlap(others.fingerprint) == 0
 
 
 def test_arrays_give_the_same_log() -> None:
@@ -541,6 +543,19 @@ def test_a_feature_that_plays_two_roles(column: str) -> None:
     match = f"Column '{column}' is a feature and plays another role too. Features must be known before the decision"
     with pytest.raises(ParameterError, match=match):
         small({"features": ["x", column]})
+
+
+@pytest.mark.parametrize("roles", [{"outcomes": "a"}, {"cost": "a"}, {"weight": "a"}, {"propensity": "a"}])
+def test_the_action_plays_no_other_role(roles: dict[str, Any]) -> None:
+    with pytest.raises(
+        ParameterError, match=r"Column 'a' is the action and plays another role too. Name another column"
+    ):
+        small(roles)
+
+
+def test_a_feature_named_twice() -> None:
+    with pytest.raises(FeatureError, match=r"Feature 'x' appears twice. Name each feature once"):
+        small({"features": ["x", "x"]})
 
 
 def test_a_category_that_is_no_feature() -> None:

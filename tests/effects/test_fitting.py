@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -112,10 +114,10 @@ def test_the_same_seed_gives_the_same_bytes_and_any_number_of_threads_the_same_d
 def test_a_clone_is_unfitted_and_refits_the_same(kind: str) -> None:
     log = sample(300)
     learner = make(kind, clip=0.02).fit(log)
-    copy = clone(learner)
-    assert not hasattr(copy, "models_")
-    assert repr(copy) == repr(learner)
-    assert raw(copy.fit(log)) == raw(learner)
+    again = clone(learner)
+    assert not hasattr(again, "models_")
+    assert repr(again) == repr(learner)
+    assert raw(again.fit(log)) == raw(learner)
 
 
 def test_refitting_forgets_the_first_fit() -> None:
@@ -212,6 +214,23 @@ def test_effects_have_a_column_per_action_and_remember_their_rows(kind: str) -> 
     np.testing.assert_array_equal(learner.effect(log), learner.effect(shuffled))
 
 
+def test_effects_know_their_rows_in_another_process_too() -> None:
+    log = sample(300)
+    effect = make("T").fit(log).effect(log)
+    for again in (pickle.loads(pickle.dumps(effect)), pickle.loads(pickle.dumps(effect[:, 1]))):
+        assert again.fitted_on.digest == log.fingerprint.digest
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(effect)), effect)
+    assert copy.deepcopy(effect).fitted_on is not None
+
+
+def test_arms_that_no_fold_may_lose() -> None:
+    """All treated rows are one unit's, so one fold's complement has none of them."""
+    unit = np.arange(200) % 10
+    log = DecisionLog.from_arrays(np.zeros((200, 1)), (unit == 0).astype(int), np.arange(200.0), unit=unit)
+    with pytest.raises(ParameterError, match=r"There is no row left to learn from \(Responses\). Use fewer folds"):
+        make("R").fit(log)
+
+
 @every_learner
 def test_nothing_is_predicted_before_fitting(kind: str) -> None:
     match = f"This {KINDS[kind][0].__name__} is not fitted. Call fit"
@@ -230,6 +249,8 @@ def test_what_was_not_learned_cannot_be_asked_for() -> None:
     learner = make("T").fit(log)
     with pytest.raises(OutcomeError, match=r"knows no effect on 'bought'. It was fitted on \['spend'\]"):
         learner.effect(log, "bought")
+    with pytest.raises(ParameterError, match=r"No outcome was named. The log has \['spend', 'bought', 'cost'\]"):
+        make("T").fit(log, outcomes=[])
     with pytest.raises(OutcomeError, match=r"There is no outcome 'clicks'. The log has \['spend', 'bought', 'cost'\]"):
         make("T").fit(log, outcomes="clicks")
     with pytest.raises(FeatureError, match="The array has 3 features, expected 4"):

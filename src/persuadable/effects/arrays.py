@@ -30,3 +30,11 @@ class Effects(np.ndarray[Any, np.dtype[np.float64]]):
 
     def __array_finalize__(self, source: Any) -> None:
         self.fitted_on = getattr(source, "fitted_on", None)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As an ordinary array and its origin, so that it is known in another process too."""
+        return _effects, (np.asarray(self), self.fitted_on)
+
+
+def _effects(values: NDArray[np.float64], fitted_on: Fingerprint | None) -> Effects:
+    return Effects.of(values, fitted_on)

@@ -45,6 +45,8 @@ def fit_many(
     if not learners:
         raise ParameterError("There is no learner to fit", remedy="Pass at least one.")
     names = (log.primary,) if outcomes is None else (outcomes,) if isinstance(outcomes, str) else tuple(outcomes)
+    if not names:
+        raise ParameterError("No outcome was named", remedy=f"The log has {list(log.outcomes)}.")
     for learner in learners:
         _require_whole_numbers(learner)
         _require_parts(learner)

@@ -82,6 +82,11 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
     _require_columns([*roles.taken(), *(roles.features or ()), *roles.categorical], frame.columns)
     if not len(frame):
         raise DataError(f"The log {name!r} is empty", remedy="Pass at least one row per arm.")
+    if roles.taken().count(roles.action) > 1:
+        raise ParameterError(
+            f"Column {roles.action!r} is the action and plays another role too",
+            remedy="Name another column for that role.",
+        )
     if not roles.outcomes:
         raise ParameterError("No outcome was named", remedy="Pass outcomes= with at least one column.")
     chosen = _feature_names(roles, frame.columns)
@@ -173,11 +178,7 @@ def _build(
     if logged is not None:
         checks.propensities(logged, codes, actions, allowed)
     who = None if unit is None else _known(np.asarray(unit), places["unit"])
-    rows = (
-        unit_identities(who)
-        if who is not None
-        else row_identities(n, content_seed([features.values, codes, *kept.values()]))
-    )
+    rows = unit_identities(who) if who is not None else row_identities(n, content_seed([features.values, codes]))
     if who is not None and one_row_per_unit:
         checks.one_row_per_unit(who, rows, places["unit"])
     return DecisionLog(
@@ -290,6 +291,8 @@ def _feature_names(roles: Roles, columns: Sequence[str]) -> list[str]:
         return left
     if not roles.features:
         raise FeatureError("No feature was named", remedy="Pass features= with at least one column, or leave it out.")
+    if twice := [c for c in roles.features if roles.features.count(c) > 1]:
+        raise FeatureError(f"Feature {twice[0]!r} appears twice", remedy="Name each feature once.")
     both = [c for c in roles.features if c in taken]
     if both:
         raise ParameterError(
