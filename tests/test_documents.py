@@ -6,6 +6,8 @@ A block fenced as ```python no-run is shown and not run; everything else is a te
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,10 @@ def test_the_examples_run(document: Path, tmp_path: Path, monkeypatch: pytest.Mo
             exec(compile(code, str(document), "exec"), namespace)
         except ps.errors.DatasetUnavailable as absent:
             pytest.skip(f"{document.name}: {absent}")
+
+
+def test_the_figures_are_those_measured() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "figures.py", "--check"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr

@@ -305,6 +305,19 @@ def bench_accuracy(
         typer.echo(accuracy(rows, threads=threads, peers=_peers(peers), out=out, say=_progress))
 
 
+@bench_app.command("agreement")
+def bench_agreement(
+    splits: Annotated[int, typer.Option(help="Random halvings.", min=1)] = 5,
+    threads: Annotated[int, typer.Option(help="Threads of every process.", min=1)] = 2,
+    out: Save = None,
+) -> None:
+    """Our R-learner beside econml's NonParamDML: do they rank alike, and who is nearer the truth?"""
+    from persuadable.bench import agreement
+
+    with _refusals():
+        typer.echo(agreement(threads=threads, splits=splits, out=out, say=_progress))
+
+
 @bench_app.command("hillstrom")
 def bench_hillstrom(
     arms: Annotated[str, typer.Option(help="Which e-mails: women, men or all.")] = "women",

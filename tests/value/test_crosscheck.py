@@ -52,7 +52,7 @@ def asked(monkeypatch):
 
 def test_on_a_known_truth_ours_agrees_with_econml_and_is_at_least_as_near(world_train_test, effect, asked):
     world, train, test = world_train_test
-    assert test.fingerprint.digest == RECORDED["test_rows"]
+    np.testing.assert_allclose(test.outcome()[:5], RECORDED["first_outcomes"], rtol=1e-5)  # the rows recorded for
     truth = world.effect(test.features)[:, 1]
     found = crosscheck(train, test, effect, trees=make.trees(), truth=truth)
     assert found.spearman > 0.95

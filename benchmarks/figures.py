@@ -1,0 +1,201 @@
+"""Writes the measured figures into README.md and docs/speed.md, from the JSON files beside this script.
+
+``python benchmarks/figures.py`` rewrites what stands between ``<!-- figures: NAME -->`` and ``<!-- end -->``;
+``--check`` only says whether the documents agree with the files, and fails where they do not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "speed.md")
+BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PACKAGES = ("ours", "econml", "metalearners", "causalml")
+
+
+def load(name: str) -> Any:
+    return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def runs(name: str) -> dict[str, dict[str, Any]]:
+    return {run["name"]: run for run in load(name)["runs"]}
+
+
+def learners() -> str:
+    return table(
+        ("", "bare fits", "CPU seconds", "peak memory, MB", "less imports"),
+        [
+            (name, f"{r['ratio']:.1f}", f"{r['cpu']:.1f}", f"{r['peak']:.0f}", f"{r['peak'] - r['imported']:.0f}")
+            for name, r in runs("LEARNERS").items()
+        ],
+    )
+
+
+def evaluation() -> str:
+    return table(
+        ("", "CPU seconds", "peak memory, MB"),
+        [(name, f"{r['cpu']:.2f}", f"{r['peak']:.0f}") for name, r in runs("EVALUATION").items()],
+    )
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def accuracy() -> str:
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for row in load("ACCURACY")["rows"]:
+        package, _, rest = row["contestant"].partition(" ")
+        forms = {"X, one model": "X, ours in one model", "X, two models": "X, ours in two models"}
+        own = forms.get(rest, row["learner"]) if package == "ours" else row["learner"]
+        for key in [own] if package == "ours" or row["learner"] != "X" else list(forms.values()):
+            rows.setdefault((row["surface"], key), {})[package] = f"{mean(row['spearman']):.3f}"
+    return table(
+        ("world", "learner", "ours", *PACKAGES[1:]),
+        [(*key, *(found.get(package, "") for package in PACKAGES)) for key, found in rows.items() if "ours" in found],
+    )
+
+
+def hillstrom() -> str:
+    return table(
+        ("learner", "against", "value", "theirs", "gain", "95% interval of one split", "splits beyond chance"),
+        [
+            (
+                g["learner"],
+                g["baseline"],
+                f"{g['value']:.4f}",
+                f"{g['baseline_value']:.4f}",
+                f"{g['difference']:+.4f}",
+                f"{g['interval'][0]:+.4f} to {g['interval'][1]:+.4f}",
+                f"{g['beyond_chance']:.0%}",
+            )
+            for g in load("HILLSTROM")["gains"]
+        ],
+    )
+
+
+def agreement() -> str:
+    def row(r: dict[str, Any]) -> tuple[str, ...]:
+        count, depth, rate = r["trees"]
+        truth = [f"{mean(side):.3f}" for side in zip(*r["to_truth"], strict=True)] or ["", ""]
+        return (
+            r["data"],
+            f"{count} × {depth} @ {rate:g}",
+            f"{mean(r['spearman']):.3f}",
+            f"{mean(r['ceiling']):.3f}",
+            *truth,
+        )
+
+    heads = (
+        "data",
+        "trees × depth @ rate",
+        "ours with econml",
+        "econml with itself",
+        "ours with the truth",
+        "econml's",
+    )
+    return table(heads, [row(r) for r in load("AGREEMENT")["rows"]])
+
+
+def front() -> str:
+    """The README's table: the shortest honest summary of two files."""
+    fits, ranks = runs("LEARNERS"), load("ACCURACY")["rows"]
+
+    def fit(name: str) -> str:
+        return f"{fits[name]['ratio']:.1f}" if name in fits else ""
+
+    def rank(learner: str, package: str) -> str:
+        found = [
+            mean(r["spearman"])
+            for r in ranks
+            if r["surface"] == "nonlinear"
+            and r["learner"] == learner
+            and r["contestant"].startswith(package)
+            and "one model" not in r["contestant"]
+        ]
+        return f"{found[0]:.3f}" if found else ""
+
+    def memory(package: str) -> str:
+        return f"{min(r['peak'] for name, r in fits.items() if name.startswith(package + ' ')):.0f}"
+
+    return table(
+        ("", *("persuadable", *PACKAGES[1:])),
+        [
+            (
+                "R-learner, in bare XGBoost fits",
+                fit("ours R"),
+                fit("econml NonParamDML"),
+                fit("metalearners R"),
+                fit("causalml R, p given"),
+            ),
+            ("DR-learner", fit("ours DR"), fit("econml DR"), fit("metalearners DR"), ""),
+            ("X-learner, two models", fit("ours X, two models"), "", fit("metalearners X"), fit("causalml X")),
+            ("R, DR and X together", fit("ours R + DR + X"), "", "", ""),
+            ("least peak memory of these, MB", *(memory(package) for package in PACKAGES)),
+            *(
+                (f"{k}: rank correlation with the truth", *(rank(k, package) for package in PACKAGES))
+                for k in ("R", "DR", "X")
+            ),
+        ],
+    )
+
+
+def judging() -> str:
+    """The README's second table."""
+    judged = runs("EVALUATION")
+    names = ("ours", "scikit-uplift Qini, AUUC, uplift at 3 k", "causalml Qini with 10 draws", "econml Qini")
+    return table(
+        ("Judging 1,000,000 rows", "persuadable", "scikit-uplift", "causalml", "econml"),
+        [
+            (
+                "what",
+                "Qini, AUUC, uplift at 3 shares, with intervals",
+                "the same, no intervals",
+                "Qini, 10 draws",
+                "Qini, interval",
+            ),
+            ("CPU seconds", *(f"{judged[name]['cpu']:.2f}" for name in names)),
+            ("peak memory, MB", *(f"{judged[name]['peak']:,.0f}" for name in names)),
+        ],
+    )
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "front": front,
+    "judging": judging,
+    "learners": learners,
+    "evaluation": evaluation,
+    "accuracy": accuracy,
+    "hillstrom": hillstrom,
+    "agreement": agreement,
+}
+
+
+def main() -> int:
+    stale = []
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        fresh = BLOCK.sub(lambda found: f"{found[1]}{FIGURES[found[2]]()}{found[3]}", text)
+        if fresh != text:
+            stale.append(document.name)
+            if "--check" not in sys.argv:
+                document.write_text(fresh, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        print(f"Out of date: {', '.join(stale)}. Run: python benchmarks/figures.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
