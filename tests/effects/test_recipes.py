@@ -92,7 +92,7 @@ def test_two_model_x_regresses_both_arms_and_weighs_them_by_the_propensity(
     recipe = XLearner(form="two-model").recipe(A, constant)
     stages = {stage.name: stage for stage in recipe.stages}
     for a in (1, 2):
-        treated, control = case.action == a, case.action == 0
+        treated, control = case.action == a, (case.action == 0) & (case.e[:, a] > 0)
         np.testing.assert_array_equal(stages[f"treated-{a}"].rows(case), treated)
         np.testing.assert_allclose(stages[f"treated-{a}"].target(case)[treated], (case.y - case.mu[:, 0])[treated])
         np.testing.assert_array_equal(stages[f"control-{a}"].rows(case), control)

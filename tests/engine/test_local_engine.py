@@ -52,12 +52,12 @@ def by_hand(
     trees: Trees,
     seed: int = 0,
 ) -> xgb.Booster:
-    """XGBoost as its documentation has it: the rows binned by the boundaries of all rows."""
+    """XGBoost as its documentation has it: the rows binned by the boundaries of all rows, weights of mean 1."""
     types = ["q", "q", "c"]
     whole = xgb.QuantileDMatrix(x, feature_types=types, enable_categorical=True, max_bin=trees.max_bin)
     part = xgb.QuantileDMatrix(
-        x[rows], label=y[rows], weight=None if weight is None else weight[rows], ref=whole, feature_types=types,
-        enable_categorical=True, max_bin=trees.max_bin,
+        x[rows], label=y[rows], weight=None if weight is None else weight[rows] / weight[rows].mean(), ref=whole,
+        feature_types=types, enable_categorical=True, max_bin=trees.max_bin,
     )  # fmt: skip
     parameters = {
         "objective": objective, "max_depth": trees.max_depth, "eta": trees.learning_rate, "lambda": trees.reg_lambda,
@@ -227,7 +227,7 @@ def test_execute_reads_rows_target_weight_and_loss_of_each_stage() -> None:
     rows = np.flatnonzero((c.action == 1) & within)
     own = np.where(c.y > 0, 3.0, 1.0)
     assert c.weight is not None
-    weight = c.weight * own / own[rows].mean()
+    weight = c.weight * own
     plain = by_hand(x.values, rows, 2 * c.y, weight, "reg:squarederror", TREES)
     effect = predict(recipe, models, x.values, 2)
     np.testing.assert_allclose(effect[:, 1], predicted(plain, x.values), rtol=1e-5, atol=1e-5)

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from persuadable.effects import TLearner
+from persuadable.engine import Trees
 from persuadable.errors import ActionError, BundleError, DataError, LeakageError, NotFittedError, ParameterError
 from persuadable.fingerprint import Fingerprint
 from persuadable.log import DecisionLog
@@ -18,6 +20,7 @@ from persuadable.params import Parameters
 from persuadable.policies import BudgetPolicy, Policy, RandomPolicy, RankPolicy, TreatAll, TreatNone
 from persuadable.policies.base import check_eligible
 from persuadable.spaces import Discrete
+from persuadable.worlds import RandomisedTrial
 
 
 class FirstColumns(Parameters):
@@ -383,3 +386,14 @@ def test_parameters_as_scikit_learn_wants_them(learner):
     assert ranked.get_params(deep=False)["name"] is None
     assert ranked.set_params(name="by hand").name == "by hand"
     assert repr(RandomPolicy(0.5)) == "RandomPolicy(share=0.5)"
+
+
+def test_terms_changed_after_calibration_need_a_new_threshold() -> None:
+    train, test = RandomisedTrial().sample(600, random_state=0).split(0.5, random_state=0)
+    learner = TLearner(trees=Trees(n_trees=4, max_depth=2)).fit(train)
+    policy = BudgetPolicy(learner, 0.3).calibrate(test)
+    assert policy.set_params(share=0.1).expected_share == pytest.approx(0.1), "another share needs no new distribution"
+    policy.set_params(break_even=0.5)
+    with pytest.raises(NotFittedError, match="break_even changed since its threshold was drawn"):
+        policy.probabilities(test.features, 2)
+    policy.calibrate(test).probabilities(test.features, 2)

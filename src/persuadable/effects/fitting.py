@@ -30,8 +30,8 @@ def fit_many(
 ) -> list[Learner]:
     """Fit several learners on one log; they share its matrix, folds, propensities and responses.
 
-    Learners share responses where they agree on ``nuisance_trees``, ``n_folds``, ``propensity``, ``clip`` and
-    ``random_state``; all are fitted by the engine of the first.
+    Learners share responses where they agree on ``nuisance_trees``, ``n_folds`` and ``random_state``; all are fitted
+    by the engine of the first.
 
     Args:
         learners: fitted in place.
@@ -106,7 +106,11 @@ def _by_seed(orders: Sequence[Order]) -> list[list[Order]]:
 
 
 def out_of_fold_effects(
-    learners: Sequence[Learner], log: DecisionLog, outcome: str | None = None, n_folds: int | None = None
+    learners: Sequence[Learner],
+    log: DecisionLog,
+    outcome: str | None = None,
+    n_folds: int | None = None,
+    folds: NDArray[np.int16] | None = None,
 ) -> list[Effects]:
     """(n, A) effects of each learner on the rows it was fitted on, each from refits that left the row out.
 
@@ -118,6 +122,8 @@ def out_of_fold_effects(
         log: the log they were fitted on.
         outcome: which outcome; None is the primary one of the first learner.
         n_folds: folds of the refits, at least 3; None takes the first learner's.
+        folds: (n,) the folds themselves, numbered from 0. A refit whose mean effect is high left out a fold whose own
+            is low, so rankings are best judged within folds; give the folds to know them.
 
     Raises:
         ParameterError: a log other than the one fitted on, or fewer than 3 folds.
@@ -134,10 +140,10 @@ def out_of_fold_effects(
                 f"The {type(learner).__name__} was fitted on another log",
                 remedy="Pass the log it was fitted on; on other rows use effect().",
             )
-    n_folds = n_folds or max(learners[0].n_folds, 3)
+    n_folds = int(folds.max()) + 1 if folds is not None else n_folds or max(learners[0].n_folds, 3)
     if n_folds < 3:
         raise ParameterError(f"Out-of-fold effects need at least 3 folds, got {n_folds}")
-    folds = log.folds(n_folds, learners[0].random_state + 1)
+    folds = log.folds(n_folds, learners[0].random_state + 1) if folds is None else folds
     effects = [np.zeros((log.n, log.n_actions)) for _ in learners]
     orders = [(learner, name) for learner in learners]
     for k, without in enumerate(bench.without_folds(learners, name, folds)):

@@ -36,7 +36,10 @@ class TLearner(Learner):
     """A response model for each arm: τ_a(x) = μ_a(x) − μ_0(x) (Künzel et al. 2019)."""
 
     def recipe(self, n_actions: int, constant_propensity: tuple[float, ...] | None) -> Recipe:
-        stages = tuple(Stage(f"response-{a}", _outcome, rows=_took(a), outcome_loss=True) for a in range(n_actions))
+        stages = tuple(
+            Stage(f"response-{a}", _outcome, rows=_took(a) if a else _comparable_control, outcome_loss=True)
+            for a in range(n_actions)
+        )
         return Recipe(stages, _differences(n_actions), needs_mu=False)
 
 
@@ -75,7 +78,7 @@ class XLearner(Learner):
         stages = []
         for a in range(1, n_actions):
             stages.append(Stage(f"treated-{a}", _imputed(a), rows=_took(a)))
-            stages.append(Stage(f"control-{a}", _imputed(a), rows=_took(0)))
+            stages.append(Stage(f"control-{a}", _imputed(a), rows=_control_of(a)))
             if constant_propensity is None:
                 stages.append(Stage(f"propensity-{a}", _pair_propensity(a), rows=_pair(a)))
 
@@ -138,6 +141,17 @@ def _outcome(case: Case) -> Vector:
 def _took(a: int) -> Callable[[Case], Mask]:
     """Rows that took action a."""
     return lambda case: case.action == a
+
+
+def _control_of(a: int) -> Callable[[Case], Mask]:
+    """Control rows that could have got treatment a."""
+    return lambda case: (case.action == 0) & (case.e[:, a] > 0)
+
+
+def _comparable_control(case: Case) -> Mask:
+    """Control rows that could have got some treatment."""
+    control: Mask = (case.action == 0) & np.any(case.e[:, 1:] > 0, axis=1)
+    return control
 
 
 def _pair(a: int) -> Callable[[Case], Mask]:

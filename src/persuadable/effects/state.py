@@ -92,7 +92,13 @@ def learner_from_state(description: Mapping[str, Any], blobs: Mapping[str, bytes
 def _parameters(learner: Learner) -> dict[str, Any]:
     """Constructor arguments as JSON values; the engine belongs to the machine and stays behind."""
     told = {name: value for name, value in learner.get_params(deep=False).items() if name != "engine"}
-    return {name: value.get_params() if isinstance(value, Trees) else value for name, value in told.items()}
+    return {name: _plain(value) for name, value in told.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Trees):
+        return {name: _plain(setting) for name, setting in value.get_params().items()}
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _read_parameters(told: Mapping[str, Any]) -> dict[str, Any]:

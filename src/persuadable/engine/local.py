@@ -197,7 +197,8 @@ class LocalEngine(Parameters):
 
     def _fit(self, matrix: Matrix, data: Any, fit: Fit, threads: int, seed: int) -> Fitted:
         xgb = xgboost()
-        weight = fit.weight if fit.weight is not None else np.ones(fit.target.size, dtype=np.float32)
+        # Mean 1, so that min_child_weight and reg_lambda count in rows whatever the scale of the weights.
+        weight = np.ones(fit.target.size, dtype=np.float32) if fit.weight is None else fit.weight / fit.weight.mean()
         data.set_info(label=fit.target, weight=weight)
         parameters = fit.trees.xgboost_parameters(fit.loss, seed=seed, threads=threads, device=self.device)
         if fit.classes is not None:
@@ -217,11 +218,11 @@ class LocalEngine(Parameters):
         seed: int,
     ) -> list[Vector]:
         """Out-of-fold responses μ_a(x) = E[y | x, a] of each case, (n, A): one ensemble per fold, arm and case."""
-        fits, places = [], []
+        fits, places, teaching = [], [], _teaching(cases[0])
         for k in range(int(folds.max()) + 1):
             held_out = np.flatnonzero(folds == k)
             for arm in range(cases[0].e.shape[1]):
-                rows = np.flatnonzero((folds != k) & (cases[0].action == arm))
+                rows = np.flatnonzero((folds != k) & teaching[arm])
                 for c, case in enumerate(cases):
                     fits.append(Fit(rows, case.y[rows], _at(case.weight, rows), case.loss, trees, held_out))
                     places.append((c, held_out, arm))
@@ -245,12 +246,12 @@ class LocalEngine(Parameters):
         (k, j) alike, so K folds take K(K − 1)/2 ensembles per arm and case. Rows of fold k itself are NaN.
         """
         n_folds = int(folds.max()) + 1
-        fits, places = [], []
+        fits, places, teaching = [], [], _teaching(cases[0])
         for j in range(n_folds):
             for k in range(j + 1, n_folds):
                 pair = np.flatnonzero((folds == j) | (folds == k))
                 for arm in range(cases[0].e.shape[1]):
-                    rows = np.flatnonzero((folds != j) & (folds != k) & (cases[0].action == arm))
+                    rows = np.flatnonzero((folds != j) & (folds != k) & teaching[arm])
                     for c, case in enumerate(cases):
                         fits.append(Fit(rows, case.y[rows], _at(case.weight, rows), case.loss, trees, pair))
                         places.append((c, arm, j, k, pair))
@@ -322,6 +323,12 @@ def _batches(fits: Sequence[Fit], threads: int) -> list[Batch]:
     ]
 
 
+def _teaching(case: Case) -> list[NDArray[np.bool_]]:
+    """For each arm, the rows that teach its response: those of the control only where a treatment was possible."""
+    comparable = (case.e[:, 1:] > 0).any(axis=1)
+    return [(case.action == arm) & (comparable | (arm > 0)) for arm in range(case.e.shape[1])]
+
+
 class _RowSharing:
     """Gives equal row sets the same index array, so that fits on them are batched."""
 
@@ -343,7 +350,6 @@ def _fit_of(stage: Stage, case: Case, rows: Rows | None, trees: Trees) -> Fit:
     if stage.weight is not None:
         own = stage.weight(case)
         own = own if rows is None else own[rows]
-        own = own / own.mean()  # so that min_child_weight and reg_lambda keep counting in rows
         weight = own if weight is None else weight * own
     target = stage.target(case)
     loss = case.loss if stage.outcome_loss else "squared"

@@ -115,8 +115,13 @@ class CalibratedPolicy(Parameters, ABC):
         self.distribution_ = ScoreDistribution.of(scored.score, log.weight)
         self.calibrated_on_ = log.fingerprint
         self.n_actions_ = log.n_actions
+        self._terms_ = self._terms()
         self._cut = self.distribution_.cut(self.share, self.floor)
         return self
+
+    def _terms(self) -> dict[str, Any]:
+        """What the distribution depends on besides the models."""
+        return {name: value for name, value in self._plain_parameters().items() if name not in ("share", "name")}
 
     def scored(self, features: Any, n_actions: int, eligible: ArrayLike | None = None) -> Scored:
         """How the policy scores units, and with what it would treat them.
@@ -240,6 +245,12 @@ class CalibratedPolicy(Parameters, ABC):
             raise NotFittedError(
                 f"This {type(self).__name__} has no threshold yet", remedy="Call calibrate(log) with a held-out log."
             )
+        if self._terms() != self._terms_:
+            changed = [name for name, value in self._terms().items() if value != self._terms_[name]]
+            raise NotFittedError(
+                f"The {type(self).__name__}'s {changed[0]} changed since its threshold was drawn",
+                remedy="Call calibrate(log) again.",
+            )
 
     def state(self) -> dict[str, Any]:
         """What ``from_state`` needs besides the models: ``{"json": …, "arrays": …}``, nothing that needs pickle.
@@ -286,6 +297,7 @@ class CalibratedPolicy(Parameters, ABC):
             )
             policy.calibrated_on_ = Fingerprint(ids=np.asarray(arrays["calibrated_ids"]), **told["calibrated_on"])
             policy.n_actions_ = told["n_actions"]
+            policy._terms_ = policy._terms()
         except (KeyError, TypeError) as missing:
             what = f"The policy's state is incomplete: {missing}"
             raise BundleError(what, remedy="Save the bundle again.") from missing

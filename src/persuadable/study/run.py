@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from persuadable.design import balance
 from persuadable.effects import Effects, Learner, clone, fit_many, out_of_fold_effects
+from persuadable.errors import ParameterError
 from persuadable.log import DecisionLog
 from persuadable.policies import BudgetPolicy, Policy, RandomPolicy, RankPolicy, TreatAll, TreatNone
 from persuadable.response import ResponseModel, cross_fit_arms
@@ -31,11 +32,13 @@ from persuadable.value import (
     stability,
     toc,
 )
+from persuadable.value.policy_value import arm_mean_outcomes
 
 __all__ = ["run_study"]
 
 Vector = NDArray[np.float64]
 RESPONSE = "response model"
+FOLDS = 5
 
 
 def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
@@ -43,7 +46,7 @@ def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
 
     The learner is chosen on the training rows, by out-of-fold effects. The threshold is drawn from the predicted
     effects of the held-out rows, without a look at their outcomes, so that the share treated is exact; the
-    intervals of its value include its sampling. Where the log has a cost, effects are net of the effect on cost.
+    intervals of its value include its sampling. Where the log has a cost, everything is about the outcome net of it.
 
     Args:
         log: n rows; its first outcome is what is to be raised.
@@ -53,14 +56,14 @@ def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
         DataError, ParameterError: from the rooms below, naming what is wrong and the remedy.
     """
     plan = plan or StudyPlan()
-    log = log if plan.propensity != "estimated" else _with_estimated_propensities(log, plan)
+    log = _net_of_cost(log if plan.propensity != "estimated" else _with_estimated_propensities(log, plan))
     train, test = log.split(1 - plan.test_share, by=plan.split_by, random_state=plan.random_state)  # type: ignore[arg-type]
     fitted = plan.candidates()
-    fit_many(list(fitted.values()), train, outcomes=_targets(train))
-    scores = _out_of_fold_qini(fitted, train)
+    fit_many(list(fitted.values()), train)
+    scores = _out_of_fold_qini(fitted, train, plan.random_state + 1)
     best = max(scores, key=scores.__getitem__)
     learner = _final(fitted[best], train, plan)
-    policy = BudgetPolicy(learner, plan.budget, cost=log.cost_name, break_even=plan.break_even).calibrate(test)
+    policy = BudgetPolicy(learner, plan.budget, break_even=plan.break_even).calibrate(test)
     response = ResponseModel(trees=NUISANCE, engine=plan.engine, random_state=plan.random_state).fit(train)
     mu = _responses(test, None, plan)
     effects = learner.effect(test.features)
@@ -71,7 +74,7 @@ def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
         train=train,
         test=test,
         balance=balance(log),
-        candidates=_candidates(fitted, scores, best, test, mu),
+        candidates=_candidates(fitted, scores, best, test, mu, plan.alpha),
         learner=learner,
         policy=policy,
         treatments=tuple(_report(test, a, effects, response, mu, plan) for a in range(1, log.n_actions)),
@@ -88,32 +91,42 @@ def _with_estimated_propensities(log: DecisionLog, plan: StudyPlan) -> DecisionL
     return log.with_propensities(found.values, "estimated")
 
 
-def _targets(log: DecisionLog) -> tuple[str, ...]:
-    """What effects are learned on: the primary outcome, and the cost that is netted from it."""
-    extra = () if log.cost_name is None or log.cost_name == log.primary else (log.cost_name,)
-    return (log.primary, *extra)
+def _net_of_cost(log: DecisionLog) -> DecisionLog:
+    """The log with the primary outcome less the cost in front, so that what is learned is what is judged."""
+    if log.cost_name is None or log.cost_name == log.primary:
+        return log
+    net = f"{log.primary} net of {log.cost_name}"
+    if net in log.outcomes:
+        raise ParameterError(f"An outcome is already called {net!r}", remedy="Rename it.")
+    return replace(log, outcomes={net: log.outcome() - log.outcome(log.cost_name), **log.outcomes})
 
 
 def _best_arm(log: DecisionLog) -> int:
     """The treatment with the highest mean outcome: what would be sent to those likeliest to respond."""
-    return max(_treatments(log), key=lambda a: float(log.arm(a).outcome().mean()))
+    return 1 + int(np.argmax(arm_mean_outcomes(log)[1:]))
 
 
-def _out_of_fold_qini(fitted: Mapping[str, Learner], train: DecisionLog) -> dict[str, float]:
-    """Each candidate's Qini on training rows it did not see, averaged over treatments."""
-    effects = out_of_fold_effects(list(fitted.values()), train)
-    return {
-        name: float(np.mean([qini(train, effect[:, a], action=a).coefficient.value for a in _treatments(train)]))
-        for name, effect in zip(fitted, effects, strict=True)
-    }
+def _out_of_fold_qini(fitted: Mapping[str, Learner], train: DecisionLog, seed: int) -> dict[str, float]:
+    """Each candidate's Qini on training rows it did not see, averaged over treatments and folds.
+
+    Within folds, because refits differ in their mean effect, and the higher it is the lower that of the fold left out.
+    """
+    folds = train.folds(FOLDS, seed)
+    parts = [(train.take(folds == k), folds == k) for k in range(FOLDS)]
+
+    def score(effect: Effects) -> float:
+        found = [qini(part, effect[rows, a], action=a) for part, rows in parts for a in _treatments(train)]
+        return float(np.mean([q.coefficient.value for q in found]))
+
+    effects = out_of_fold_effects(list(fitted.values()), train, folds=folds)
+    return {name: score(effect) for name, effect in zip(fitted, effects, strict=True)}
 
 
 def _final(chosen: Learner, train: DecisionLog, plan: StudyPlan) -> Learner:
     """The chosen learner, with half-samples where they were asked for."""
     if not plan.n_resamples:
         return chosen
-    final = clone(chosen).set_params(n_resamples=plan.n_resamples)
-    return final.fit(train, outcomes=chosen.outcomes_)
+    return clone(chosen).set_params(n_resamples=plan.n_resamples).fit(train)
 
 
 def _responses(test: DecisionLog, outcome: str | None, plan: StudyPlan) -> Vector:
@@ -125,13 +138,13 @@ def _treatments(log: DecisionLog) -> Sequence[int]:
 
 
 def _candidates(
-    fitted: Mapping[str, Learner], scores: Mapping[str, float], best: str, test: DecisionLog, mu: Vector
+    fitted: Mapping[str, Learner], scores: Mapping[str, float], best: str, test: DecisionLog, mu: Vector, alpha: float
 ) -> tuple[Candidate, ...]:
     found = []
     for name, learner in fitted.items():
         effects = learner.effect(test.features)
         on_test = {
-            test.actions.names[a]: qini(test, effects[:, a], action=a, method="dr", mu=mu).coefficient
+            test.actions.names[a]: qini(test, effects[:, a], action=a, method="dr", mu=mu, alpha=alpha).coefficient
             for a in _treatments(test)
         }
         found.append(Candidate(name, scores[name], on_test, chosen=name == best))
