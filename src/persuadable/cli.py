@@ -114,7 +114,7 @@ def run(
     out: Out = Path("out/run"),
     cost: Annotated[
         str | None,
-        typer.Option(help="Column of what each decision cost, in the unit of the outcome; effects are net of it."),
+        typer.Option(help="Column of what each decision cost, in the unit of the outcome, from which it is taken."),
     ] = None,
     propensity: Annotated[
         str | None,

@@ -228,3 +228,28 @@ def test_the_version_is_said() -> None:
 
 def test_data_sets_are_listed() -> None:
     assert "hillstrom" in invoke("datasets").output
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("known", [False, True])
+def test_eligibility_and_weights_reach_every_part_of_a_study(known: bool, weighted: bool) -> None:
+    """Half cannot be treated and have another baseline; the others all gain the same: nothing to rank."""
+    rng = np.random.default_rng(5)
+    n = 4000
+    x, eligible = rng.normal(size=(n, 2)), rng.random(n) < 0.5
+    w = np.where(eligible, rng.integers(0, 2, n), 0)
+    log = ps.DecisionLog.from_arrays(
+        x,
+        w,
+        0.3 * w + 2.0 * ~eligible + rng.normal(scale=0.5, size=n),
+        propensity=np.stack([np.where(eligible, 0.5, 1), np.where(eligible, 0.5, 0)], axis=1) if known else None,
+        eligible=np.stack([np.ones(n, dtype=bool), eligible], axis=1),
+        weight=rng.choice([0.25, 1.75], n) if weighted else None,
+    )
+    study = run_study(log, StudyPlan(learners=("dr",), n_resamples=0, progress=False))
+    (report,) = study.treatments
+    assert abs(report.ranking.qini.ate.value - 0.3) < 4 * report.ranking.qini.ate.stderr
+    gain = study.decision["random"]
+    assert gain.baseline.share == pytest.approx(gain.policy.share, abs=1e-9)
+    assert abs(gain.difference.value) < 4 * gain.difference.stderr
+    assert not doubts(study)

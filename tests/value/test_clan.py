@@ -181,3 +181,20 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ActionError, match="none was chosen"):
         clan(three, np.zeros((30, 3)))
     clan(three, np.zeros((30, 3)), action=2)
+
+
+def test_only_the_eligible_are_compared():
+    rng = np.random.default_rng(6)
+    x, eligible = rng.normal(size=(200, 1)), np.ones((200, 3), dtype=bool)
+    eligible[:100, 2] = False
+    action = np.where(np.arange(200) < 100, np.arange(200) % 2, np.arange(200) % 3)
+    log = DecisionLog.from_arrays(x, action, rng.normal(size=200), eligible=eligible)
+    effect = rng.normal(size=200)
+    found, part = clan(log, effect, action=2), clan(log.take(np.arange(100, 200)), effect[100:], action=2)
+    assert found.n == 100
+    assert str(found) == str(part)
+    assert clan(log, effect, action=1).n == 200
+    with pytest.raises(ActionError, match="none was chosen"):
+        clan(log, effect)
+    with pytest.raises(ActionError, match="No row is eligible for '2'"):
+        clan(log.take(np.arange(100)), effect[:100], action=2)

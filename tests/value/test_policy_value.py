@@ -16,7 +16,7 @@ from persuadable.policies import BudgetPolicy, RandomPolicy, RankPolicy, TreatAl
 from persuadable.spaces import Discrete
 from persuadable.value.budget_values import budget_values
 from persuadable.value.off_policy import Logged, action_scores, effect_at_threshold, judge
-from persuadable.value.policy_value import arm_mean_outcomes, compare, compare_many, policy_value
+from persuadable.value.policy_value import arm_mean_outcomes, compare, compare_many, policy_value, random_like
 
 METHODS = ["ips", "snips", "dr"]
 
@@ -186,6 +186,30 @@ def test_standard_errors_agree_with_the_jackknife(method, propensity):
     assert policy_value(log, p, method=method, mu=mu).stderr == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_shares_among_the_equally_eligible_are_sampled_too(method, first):
+    """Three kinds of eligibility, whichever comes first; one kind can only be left alone."""
+    base = make_log(n=90, arms=3, propensity="shares")
+    kind = (np.arange(90) + first) % 3
+    eligible = np.column_stack([np.ones(90, bool), kind > 0, kind > 1])
+    action = np.where(eligible[np.arange(90), base.action], base.action, 0)
+
+    def log_of(weight=None):
+        return DecisionLog.from_arrays(base.features, action, dict(base.outcomes), eligible=eligible, weight=weight)
+
+    p = np.random.default_rng(2).dirichlet(np.ones(3), size=90) * eligible
+    p /= p.sum(axis=1, keepdims=True)
+    mu = np.array([0.9, 1.4, 2.2]) if method == "dr" else None
+    psi = jackknife(90, lambda w: policy_value(log_of(w), p, method=method, mu=mu).value)
+    found = policy_value(log_of(), p, method=method, mu=mu)
+    assert found.stderr == pytest.approx(np.sqrt(psi @ psi / 89 / 90), rel=1e-5)
+    halves = np.linspace(0.5, 2.0, 90)
+    psi = jackknife(90, lambda w: policy_value(log_of(w * halves), p, method=method, mu=mu).value)
+    found = policy_value(log_of(halves), p, method=method, mu=mu)
+    assert found.stderr == pytest.approx(np.sqrt(psi @ psi / 89 / 90), rel=1e-5)
+
+
 def test_estimated_shares_make_ips_more_precise():
     log = make_log(n=2000, propensity="shares")
     stored = log.with_propensities(log.propensity())
@@ -284,6 +308,49 @@ def test_the_usual_baselines_are_random_all_and_none():
         "treat all with 2",
         "treat none",
     ]
+
+
+def half_eligible(weight=None, known=False):
+    """Half may be treated; the log has no propensities unless they are ``known``."""
+    base = make_log(n=400, propensity="shares", seed=12)
+    may = np.arange(400) % 2 == 0
+    eligible = np.column_stack([np.ones(400, bool), may])
+    e = np.where(may[:, None], [[0.5, 0.5]], [[1.0, 0.0]]) if known else None
+    return DecisionLog.from_arrays(
+        base.features, base.action * may, dict(base.outcomes), eligible=eligible, propensity=e, weight=weight
+    )
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_random_treats_as_many_as_the_policy_where_only_some_are_eligible(known, weighted):
+    log = half_eligible(np.linspace(0.5, 2.0, 400) if weighted else None, known)
+    policy = make_policy(make_log(seed=5))
+    table = compare_many(log, policy, mu=[1.0, 1.5])
+    random = table["random"].baseline
+    assert random.share == pytest.approx(table.policy.share)
+    assert 0 < random.share < 0.4
+    lot = random_like(log, policy)
+    assert isinstance(lot, RandomPolicy)
+    reach = np.average(log.eligible[:, 1], weights=log.weight)
+    assert lot.share == pytest.approx(random.share / reach)
+    assert policy_value(log, lot, mu=[1.0, 1.5]).value == pytest.approx(random.value)
+    assert random_like(log, TreatAll()).share == pytest.approx(1.0)
+    assert random_like(log, TreatNone()).share == 0.0
+    share = table.policy.share
+    budget = budget_values(log, log.features.values[:, 0].astype(float), [share], mu=[1.0, 1.5]).rows[0]
+    assert budget.random.value == pytest.approx(random.value)
+
+
+def test_random_of_several_treatments_reaches_whoever_may_get_any():
+    base = make_log(n=300, arms=3, propensity="shares", seed=2)
+    eligible = np.column_stack([np.ones(300, bool), np.arange(300) % 3 == 0, np.arange(300) % 3 < 2])
+    action = np.where(eligible[np.arange(300), base.action], base.action, 0)
+    log = DecisionLog.from_arrays(base.features, action, dict(base.outcomes), eligible=eligible)
+    p = np.where(eligible[:, [1]], [[0.4, 0.6, 0.0]], [[1.0, 0.0, 0.0]])
+    assert random_like(log, p).share == pytest.approx(0.2 / (2 / 3))
+    nobody = log.take(np.arange(300) % 3 == 2)
+    assert random_like(nobody, TreatNone()).share == 0.0
 
 
 def test_the_expected_cost_is_told_where_the_log_has_one():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from persuadable.errors import ActionError, DataError, OutcomeError, ParameterError, PropensityError
 from persuadable.log import DecisionLog
 from persuadable.response import cross_fit_arms
-from persuadable.value import uplift_scores
+from persuadable.value import blp, clan, compare_rankings, deciles, qini, stability, uplift_scores
 from persuadable.value.scores import aipw_scores, arm_means, compare_arms
 
 Log = DecisionLog
@@ -121,7 +122,8 @@ def test_several_treatments_are_compared_one_by_one() -> None:
     )
     mu = rng.normal(size=(60, 3))
     for label in ("mail", "call"):
-        pair = log.contrast(label)
+        either = table[:, 0] + table[:, log.actions.index(label)]
+        pair = dataclasses.replace(log, weight=1 / either).contrast(label)
         assert uplift_scores(log, action=label) == pytest.approx(uplift_scores(pair))
         kept = np.flatnonzero((labels == "none") | (labels == label))
         code = log.actions.index(label)
@@ -133,6 +135,7 @@ def test_several_treatments_are_compared_one_by_one() -> None:
         assert arms.rows.tolist() == kept.tolist()
         assert arms.m == kept.size
         assert not arms.shares_estimated
+        assert arms.weight == pytest.approx(pair.weight / pair.weight.mean())
     with pytest.raises(ActionError, match="2 treatments and none was chosen"):
         uplift_scores(log)
 
@@ -151,13 +154,93 @@ def test_another_outcome_can_be_named() -> None:
 
 
 def test_an_impossible_arm_is_refused() -> None:
+    """Row 3 may take action 2, yet none of its kind did: the share among the equally eligible is 0."""
+    eligible = np.array([[True, False, True]] * 3 + [[True, True, True]] * 2)
+    log = Log.from_arrays(np.ones((5, 1)), [0, 2, 2, 0, 1], np.ones(5), eligible=eligible)
+    with pytest.raises(PropensityError, match=r"propensity 0: control 0.5, treatment 0 \(row 3\)"):
+        uplift_scores(log, action=2)
+    assert uplift_scores(log, action=1).shape == (2,)
+
+
+def test_rows_that_cannot_be_treated_are_no_part_of_a_comparison() -> None:
     eligible = np.ones((4, 3), dtype=bool)
     eligible[3, 2] = False
     table = np.array([[0.4, 0.3, 0.3]] * 3 + [[0.5, 0.5, 0.0]])
     log = Log.from_arrays(np.ones((4, 1)), [0, 1, 2, 0], np.ones(4), propensity=table, eligible=eligible)
-    with pytest.raises(PropensityError, match=r"propensity 0: control 0.5, treatment 0 \(row 3\)"):
+    assert compare_arms(log, action=2).select(np.arange(4)).tolist() == [0, 2]
+    assert compare_arms(log, action=1).select(np.arange(4)).tolist() == [0, 1, 3]
+    assert compare_arms(log, action=1).treat == pytest.approx([3 / 7, 3 / 7, 0.5])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_population_is_everybody_where_other_arms_take_more_of_some(weighted: bool) -> None:
+    """Effect 1 where x = 1, else 0; arm 2 takes most of x = 1, which would hide half of the effect ½."""
+    n = 6000
+    rng = np.random.default_rng(13)
+    x = np.arange(n) % 2
+    table = np.where(x[:, None] == 1, [[0.15, 0.15, 0.7]], [[0.4, 0.4, 0.2]])
+    action = (rng.random(n)[:, None] > table.cumsum(axis=1)[:, :-1]).sum(axis=1)
+    y = x * (action == 1) + rng.normal(size=n)
+    # the log's weights say nothing of x, so the effect stays ½
+    weight = rng.uniform(0.5, 1.5, n) if weighted else None
+    log = Log.from_arrays(np.stack([x, rng.normal(size=n)], axis=1), action, y, propensity=table, weight=weight)
+    found = qini(log, rng.normal(size=n), action=1).ate
+    lower, upper = found.interval
+    assert lower < 0.5 < upper
+    assert upper - lower < 0.25
+    weight = compare_arms(log, action=1).weight
+    assert weight is not None
+    assert weight.mean() == pytest.approx(1.0 if log.weight is None else log.weight[action < 2].mean())
+
+
+def half_eligible(known: bool, weight: Any = None, n: int = 4000) -> Log:
+    """Half eligible, 50:50 among them, effect 0.3, and a level 2 higher than that of the ineligible."""
+    rng = np.random.default_rng(11)
+    may = np.arange(n) % 2 == 0
+    action = np.where(may, rng.random(n) < 0.5, False).astype(int)
+    y = 2.0 * may + 0.3 * action + rng.normal(size=n)
+    table = np.where(may[:, None], [[0.5, 0.5]], [[1.0, 0.0]]) if known else None
+    both = np.stack([np.ones(n, dtype=bool), may], axis=1)
+    return Log.from_arrays(rng.normal(size=(n, 2)), action, y, propensity=table, eligible=both, weight=weight)
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_effect_is_that_on_the_eligible(known: bool, weighted: bool) -> None:
+    log = half_eligible(known, np.random.default_rng(12).uniform(0.5, 2.0, 4000) if weighted else None)
+    assert log.eligible is not None
+    part = log.take(log.eligible[:, 1])
+    x = log.features.values[:, 0].astype(np.float64)
+    found, alone = qini(log, x), qini(part, x[log.eligible[:, 1]])
+    lower, upper = found.ate.interval
+    assert lower < 0.3 < upper
+    assert found.ate.n == part.n == 2000
+    assert (found.ate.value, found.ate.stderr) == pytest.approx((alone.ate.value, alone.ate.stderr))
+    assert found.coefficient.value == pytest.approx(alone.coefficient.value)
+    y, a = part.outcome(), part.action == 1
+    if not known:
+        means = [np.average(y[arm], weights=None if part.weight is None else part.weight[arm]) for arm in (a, ~a)]
+        assert found.ate.value == pytest.approx(means[0] - means[1])
+
+
+def test_all_that_judges_effects_looks_at_the_same_rows() -> None:
+    log = half_eligible(known=False)
+    assert log.eligible is not None
+    may = log.eligible[:, 1]
+    part, x = log.take(may), log.features.values[:, 0].astype(np.float64)
+    assert blp(log, x).intercept.value == pytest.approx(qini(log, x).ate.value)
+    assert blp(log, x).slope.value == pytest.approx(blp(part, x[may]).slope.value)
+    assert str(deciles(log, x)) == str(deciles(part, x[may]))
+    assert str(stability(log, x, n_splits=3)) == str(stability(part, x[may], n_splits=3))
+    assert str(clan(log, x)) == str(clan(part, x[may]))
+    assert compare_rankings(log, x, -x).value == pytest.approx(compare_rankings(part, x[may], -x[may]).value)
+
+
+def test_an_effect_nobody_is_eligible_for_is_refused() -> None:
+    eligible = np.array([[True, True, False]] * 4 + [[True, True, True]])
+    log = Log.from_arrays(np.ones((5, 1)), [0, 1, 0, 1, 2], np.ones(5), eligible=eligible).take(np.arange(4))
+    with pytest.raises(ActionError, match="No row took '2'"):
         uplift_scores(log, action=2)
-    assert uplift_scores(log, action=1).shape == (3,)
 
 
 @pytest.mark.parametrize(("kept", "missing"), [(0, "'1'"), (1, "'0'")])

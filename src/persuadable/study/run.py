@@ -13,7 +13,7 @@ from persuadable.design import balance
 from persuadable.effects import Effects, Learner, clone, fit_many, out_of_fold_effects
 from persuadable.errors import ParameterError
 from persuadable.log import DecisionLog
-from persuadable.policies import BudgetPolicy, Policy, RandomPolicy, RankPolicy, TreatAll, TreatNone
+from persuadable.policies import BudgetPolicy, Policy, RankPolicy, TreatAll, TreatNone
 from persuadable.response import ResponseModel, cross_fit_arms
 from persuadable.study.plan import NUISANCE, StudyPlan
 from persuadable.study.result import Candidate, Study, TreatmentReport
@@ -32,7 +32,7 @@ from persuadable.value import (
     stability,
     toc,
 )
-from persuadable.value.policy_value import arm_mean_outcomes
+from persuadable.value.policy_value import arm_mean_outcomes, random_like
 
 __all__ = ["run_study"]
 
@@ -153,11 +153,10 @@ def _candidates(
 
 def _baselines(test: DecisionLog, policy: BudgetPolicy, by_response: RankPolicy) -> dict[str, Policy]:
     """Random with as many treated as the policy treats here, everybody, nobody, and the likeliest to respond."""
-    treated = 1 - policy.probabilities(test.features, test.n_actions, test.eligible)[:, 0].mean()
     names = test.actions.names
     everybody = {f"treat all ({names[a]})": TreatAll(a) for a in _treatments(test)}
     return {
-        "random": RandomPolicy(min(float(treated), 1.0)),
+        "random": random_like(test, policy),
         RESPONSE: by_response,
         **({"treat all": TreatAll(1)} if test.n_actions == 2 else everybody),
         "treat none": TreatNone(),
@@ -185,8 +184,7 @@ def _report(
 
 
 def _other_outcomes(test: DecisionLog, policy: BudgetPolicy, plan: StudyPlan) -> dict[str, Estimate]:
-    treated = 1 - policy.probabilities(test.features, test.n_actions, test.eligible)[:, 0].mean()
-    lottery = RandomPolicy(min(float(treated), 1.0))
+    lottery = random_like(test, policy)
 
     def gain(name: str) -> Estimate:
         mu = _responses(test, name, plan)

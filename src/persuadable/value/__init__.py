@@ -26,6 +26,7 @@ from persuadable.value.policy_value import (
     compare,
     compare_many,
     policy_value,
+    random_like,
 )
 from persuadable.value.ranking import (
     Qini,
@@ -79,6 +80,7 @@ __all__ = [
     "policy_value",
     "qini",
     "qini_curve",
+    "random_like",
     "rate",
     "require_held_out",
     "stability",

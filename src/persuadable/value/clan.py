@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from persuadable.errors import ParameterError
+from persuadable.errors import ActionError, ParameterError
 from persuadable.features import Column
 from persuadable.policies.threshold import ScoreDistribution, treat_probability
 from persuadable.value.calibration import effect_of
@@ -33,7 +33,7 @@ class ClanRow:
         most: mean (or share) among the most affected.
         least: among the least affected.
         difference: most − least.
-        standardised: the difference in standard deviations of the feature in the whole log.
+        standardised: the difference in standard deviations of the feature among all rows looked at.
     """
 
     feature: str
@@ -55,8 +55,8 @@ class Clan:
 
     Attributes:
         rows: one per number, and one per category of a categorical feature.
-        share: of the log in each of the two groups.
-        n: rows of the log.
+        share: of the rows looked at in each of the two groups.
+        n: rows looked at, those of the log that are eligible for the treatment.
     """
 
     rows: tuple[ClanRow, ...]
@@ -112,13 +112,14 @@ def clan(
     Numbers are compared by their means (of the values present), categories and missing values by their shares
     (Chernozhukov, Demirer, Duflo and Fernández-Val 2018). Where ties straddle a group's border, the tied rows
     belong to it in part, so that both groups hold exactly ``share`` and the order of rows does not matter. Intervals
-    treat the groups as given, and units with several rows as clusters.
+    treat the groups as given, and units with several rows as clusters. Where the log has eligibility, only rows
+    eligible for the treatment are looked at, as in the measures that compare effects.
 
     Args:
         log: held-out rows; outcomes are not used.
         effect: (n,) or (n, A) predicted effects of the log's rows.
-        share: of the log in each group, in (0, 0.5].
-        action: the treatment, where ``effect`` is (n, A) with several.
+        share: of the rows in each group, in (0, 0.5].
+        action: the treatment; needed where there are several and ``effect`` is (n, A) or the log has eligibility.
         levels: categories shown per feature, the most frequent ones; the others are one, "other".
         alpha: probability the intervals are meant to miss.
 
@@ -126,12 +127,14 @@ def clan(
         ParameterError: a share outside (0, 0.5], or fewer than one level.
         LeakageError: the effects come from models that saw rows of the log.
         DataError: effects of another shape, or not finite.
+        ActionError: the treatment is not told, or nobody is eligible for it.
     """
     if not 0 < share <= 0.5:
         raise ParameterError(f"share is {share!r}", remedy="Pass the share in each group, above 0 and up to 0.5.")
     if levels < 1:
         raise ParameterError(f"levels is {levels!r}", remedy="Pass at least 1.")
     predicted = effect_of(log, effect, action)
+    log, predicted = _eligible(log, predicted, action)
     weight = None if log.weight is None else np.asarray(log.weight, dtype=np.float64)
     groups = Groups(
         top_part(predicted, share, weight), top_part(-predicted, share, weight), weight, log.clusters, alpha
@@ -143,6 +146,19 @@ def clan(
     ]
     rows.sort(key=lambda row: (-abs(row.standardised), row.label))
     return Clan(tuple(rows), share, log.n)
+
+
+def _eligible(log: DecisionLog, predicted: Floats, action: str | int | None) -> tuple[DecisionLog, Floats]:
+    """The rows eligible for the treatment, with their predicted effects."""
+    if log.eligible is None:
+        return log, predicted
+    code = log.actions.treatment(action)
+    eligible = log.eligible[:, code]
+    if not eligible.any():
+        raise ActionError(
+            f"No row is eligible for {log.actions.names[code]!r}", remedy="Compare those who can be treated."
+        )
+    return (log, predicted) if eligible.all() else (log.take(eligible), predicted[eligible])
 
 
 def top_part(score: Floats, share: float, weight: Floats | None) -> Floats:

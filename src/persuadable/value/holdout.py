@@ -34,7 +34,7 @@ def require_held_out(log: DecisionLog, *things: Any) -> None:
                 f"{shared:,} of the {log.n:,} rows offered for judging also fitted {_called(thing)}",
                 where=f"log {log.name!r}" if log.name else None,
                 remedy="Split first (train, test = log.split(0.5, random_state=0)), fit on train and judge on test; "
-                "for the training rows themselves use out-of-fold effects, learner.out_of_fold_effect(log).",
+                "to choose among learners use out-of-fold effects, learner.out_of_fold_effect(log).",
             )
 
 

@@ -42,7 +42,7 @@ class Logged:
         method: "dr", "ips" or "snips".
         weight: (n,) row weights divided by their mean; None where rows count equally.
         clusters: (n,) codes of units that repeat, or None.
-        shares_estimated: whether propensities are the observed shares of the arms.
+        shares_estimated: whether propensities are the observed shares of the arms (among the equally eligible).
     """
 
     y: Floats
@@ -180,7 +180,8 @@ def judge(logged: Logged, probabilities: Floats, name: str = "The policy") -> Ju
     (Robins, Rotnitzky and Zhao 1994; Dudík, Langford and Li 2011); and SNIPS is Σ w Y / Σ w (Swaminathan and
     Joachims 2015) with influence w(Y − V)/mean(w). Where the propensities are the arms' observed shares p̂, their
     sampling is subtracted: Σ_a (1{A=a}/p_a − 1)·E[π_a r | A = a], which makes the intervals of a completely
-    randomised experiment narrower (Hirano, Imbens and Ridder 2003).
+    randomised experiment narrower (Hirano, Imbens and Ridder 2003); with eligibility p̂ and E are those among the
+    equally eligible.
 
     Raises:
         PropensityError: the policy takes an action where it was never tried.
@@ -208,12 +209,27 @@ def judge(logged: Logged, probabilities: Floats, name: str = "The policy") -> Ju
 
 
 def _share_sampling(logged: Logged, weighted_residual: Floats) -> Floats:
-    """(n,) Σ_a (1{A=a}/p_a − 1)·m_a with m_a = mean(1{A=a} w r): what estimating the shares p_a moves."""
-    n_actions = logged.propensity.shape[1]
+    """(n,) Σ_a (1{A=a}/p_a − 1)·m_a with m_a = mean(1{A=a} w r): what estimating the shares p_a moves.
+
+    Shares are those among the equally eligible, so p_a and m_a are means over the rows with the same shares.
+    """
+    shares, group = _share_groups(logged.propensity)
+    count, n_actions = shares.shape
     mass = weighted_residual if logged.weight is None else weighted_residual * logged.weight
-    m = np.bincount(logged.action, weights=mass, minlength=n_actions) / logged.n
-    # Without row weights this is m_A/p_A − Σ_a m_a; the shares are constant over rows.
-    return np.asarray((m / logged.propensity[0])[logged.action] - m.sum())
+    size = np.bincount(group, weights=logged.weight, minlength=count)
+    cells = np.bincount(group * n_actions + logged.action, weights=mass, minlength=count * n_actions)
+    m = cells.reshape(count, n_actions) / size[:, None]
+    ratio = np.divide(m, shares, out=np.zeros_like(m), where=shares > 0)
+    # Without row weights this is m_A/p_A − Σ_a m_a.
+    return np.asarray(ratio[group, logged.action] - m.sum(axis=1)[group])
+
+
+def _share_groups(shares: Floats) -> tuple[Floats, NDArray[np.intp]]:
+    """The distinct rows (g, A) of a table of shares, and each row's place among them (n,)."""
+    if shares.strides[0] == 0:
+        return shares[:1], np.zeros(shares.shape[0], dtype=np.intp)
+    distinct, group = np.unique(shares, axis=0, return_inverse=True)
+    return distinct, group.reshape(-1)
 
 
 def action_scores(logged: Logged, judged: Judged | None = None) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from persuadable.errors import ParameterError
 from persuadable.policies import CalibratedPolicy, Policy, RandomPolicy, TreatAll, TreatNone
+from persuadable.policies.base import check_eligible
 from persuadable.policies.calibrated import Scored, place
 from persuadable.policies.threshold import Threshold
 from persuadable.value.estimate import Estimate, Floats
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
 
     from persuadable.log import DecisionLog
 
-__all__ = ["PolicyComparison", "PolicyComparisons", "PolicyValue", "compare", "compare_many", "policy_value"]
+__all__ = [
+    "PolicyComparison",
+    "PolicyComparisons",
+    "PolicyValue",
+    "compare",
+    "compare_many",
+    "policy_value",
+    "random_like",
+]
 
 Judgeable = Policy | ArrayLike
 
@@ -395,8 +404,9 @@ def compare_many(
     Args:
         log: held-out rows.
         policy: as for ``policy_value``.
-        baselines: policies or (n, A) probabilities by name; when None, random with the share the policy treats on
-            this log, treat all (two arms: the treatment; else each treatment) and treat none.
+        baselines: policies or (n, A) probabilities by name; when None, random with as many treated as the policy
+            treats on this log (``random_like``), treat all (two arms: the treatment; else each treatment) and treat
+            none.
         outcome, method, mu, alpha: as for ``policy_value``.
 
     Raises:
@@ -407,7 +417,7 @@ def compare_many(
     logged = look_at(log, outcome, method, mu)
     judged = judged_plan(logged, ours)
     value = _valued(log, ours, logged, judged, outcome, alpha)
-    named = baselines if baselines is not None else _usual_baselines(log, value.share)
+    named = baselines if baselines is not None else _usual_baselines(log, ours)
     if not named:
         raise ParameterError("There is nothing to compare with", remedy="Pass at least one baseline by name.")
     plans = [Plan.of(log, other, name) for name, other in named.items()]
@@ -416,11 +426,34 @@ def compare_many(
     )
 
 
-def _usual_baselines(log: DecisionLog, share: float) -> dict[str, Policy]:
+def random_like(log: DecisionLog, policy: Judgeable) -> RandomPolicy:
+    """A lottery that treats as many of this log's units as the policy does.
+
+    ``RandomPolicy(r)`` treats the share r of those who have an eligible treatment. With b the (weighted) share of the
+    log's units that the policy treats, and R the share with any eligible treatment, r = b/R.
+
+    Args:
+        log: rows the policy is judged on.
+        policy: a policy, or its probabilities (n, A) on the log's rows.
+
+    Raises:
+        LeakageError, DataError, NotFittedError, ParameterError: as for ``policy_value``.
+    """
+    return _lottery(log, Plan.of(log, policy))
+
+
+def _lottery(log: DecisionLog, plan: Plan) -> RandomPolicy:
+    eligible = check_eligible(log.eligible, log.n, log.n_actions)
+    reach = 1.0 if eligible is None else float(np.average(eligible[:, 1:].any(axis=1), weights=log.weight))
+    treated = float(np.average(1.0 - plan.probabilities[:, 0], weights=log.weight))
+    return RandomPolicy(min(max(treated / reach, 0.0), 1.0) if reach > 0 else 0.0)
+
+
+def _usual_baselines(log: DecisionLog, plan: Plan) -> dict[str, Policy]:
     names = log.actions.names
     everybody: dict[str, Policy] = (
         {"treat all": TreatAll()}
         if log.n_actions == 2
         else {f"treat all with {names[a]}": TreatAll(a) for a in range(1, log.n_actions)}
     )
-    return {"random": RandomPolicy(min(share, 1.0)), **everybody, "treat none": TreatNone()}
+    return {"random": _lottery(log, plan), **everybody, "treat none": TreatNone()}

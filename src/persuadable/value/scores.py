@@ -21,14 +21,14 @@ Method = Literal["ipw", "dr"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """One treatment against the control: the m rows of a log that took either.
+    """One treatment against the control: the m rows of a log that could have taken both and took either.
 
     Attributes:
         outcome: (m,) outcome.
         treated: (m,) whether the row took the treatment.
         treat: P(treatment | x, one of the two), a number or (m,).
         rows: (m,) their places in the log, or None where all n rows are in.
-        weight: (m,) row weights, or None where rows count equally.
+        weight: (m,) row weights, those for rows of other arms left out included, or None where rows count equally.
         clusters: (m,) cluster codes, or None where no unit repeats.
         action: the treatment's code in the log.
         shares_estimated: whether ``treat`` is the observed share instead of a propensity.
@@ -56,10 +56,14 @@ class Comparison:
 
 
 def compare_arms(log: DecisionLog, *, outcome: str | None = None, action: str | int | None = None) -> Comparison:
-    """The rows of one treatment and of the control, as ``log.contrast(action)`` has them but without copying features.
+    """The rows of one treatment and of the control among those eligible for the treatment, features not copied.
 
-    Rows that took other actions are dropped and the two propensities renormalised to sum to 1, so the
-    population is that of x given one of the two actions; it is the whole population where propensities are constant.
+    Rows that took other actions are dropped and the two propensities renormalised to sum to 1. Where the chance
+    e_a + e_0 of taking one of the two varies over rows, those kept are weighted by its inverse (mean 1, times the log's
+    weights), so that they stand for all rows and not for those likelier to get one of the two (Horvitz and Thompson
+    1952). Rows that the treatment was not allowed for are dropped too: nothing was tried there, so an effect is one on
+    those eligible. Without stored propensities ``treat`` is the share treated, with eligibility the share among the
+    equally eligible.
 
     Args:
         log: the log.
@@ -71,7 +75,11 @@ def compare_arms(log: DecisionLog, *, outcome: str | None = None, action: str | 
         PropensityError: one of the two actions was impossible for a row.
     """
     code = log.actions.treatment(action)
-    rows = None if log.n_actions == 2 else np.flatnonzero((log.action == 0) | (log.action == code))
+    keep = (log.action == 0) | (log.action == code)
+    if log.eligible is not None:
+        keep &= log.eligible[:, code]
+    rows = None if keep.all() else np.flatnonzero(keep)
+    known = log.propensities if log.eligible is None else log.propensity()
 
     def pick(values: NDArray[Any]) -> NDArray[Any]:
         return values if rows is None else values[rows]
@@ -79,14 +87,16 @@ def compare_arms(log: DecisionLog, *, outcome: str | None = None, action: str | 
     treated = pick(log.action) == code
     weight = None if log.weight is None else np.asarray(pick(log.weight), dtype=np.float64)
     clusters = log.clusters
+    if known is None or log.eligible is not None:
+        _require_both(treated, log.actions.names[code], log.actions.control)
     return Comparison(
         outcome=np.asarray(pick(log.outcome(outcome)), dtype=np.float64),
         treated=treated,
-        treat=_share_treated(treated, weight, log.actions.names[code], log.actions.control)
-        if log.propensities is None
-        else _two_arm_propensity(log.propensities[:, code], log.propensities[:, 0], rows),
+        treat=_share_treated(treated, weight)
+        if known is None
+        else _two_arm_propensity(known[:, code], known[:, 0], rows),
         rows=rows,
-        weight=weight,
+        weight=weight if known is None else _standing_for_all(weight, known[:, code], known[:, 0], rows),
         clusters=None if clusters is None else cluster_codes(pick(clusters)),
         action=code,
         shares_estimated=log.propensities is None,
@@ -94,15 +104,19 @@ def compare_arms(log: DecisionLog, *, outcome: str | None = None, action: str | 
     )
 
 
-def _share_treated(treated: NDArray[np.bool_], weight: Floats | None, treatment: str, control: str) -> float:
-    """The (weighted) share treated; both arms must have rows."""
+def _require_both(treated: NDArray[np.bool_], treatment: str, control: str) -> None:
+    """Refuse an arm without rows."""
     count = int(np.count_nonzero(treated))
     if count in (0, treated.shape[0]):
         raise ActionError(
             f"No row took {treatment if count == 0 else control!r}",
-            remedy="An effect needs rows of both arms; use a larger log.",
+            remedy="An effect needs rows of both arms, eligible for the treatment; use a larger log.",
         )
-    return count / treated.shape[0] if weight is None else float(weight[treated].sum() / weight.sum())
+
+
+def _share_treated(treated: NDArray[np.bool_], weight: Floats | None) -> float:
+    """The (weighted) share treated."""
+    return float(treated.mean() if weight is None else weight[treated].sum() / weight.sum())
 
 
 def _two_arm_propensity(e_treat: NDArray[Any], e_control: NDArray[Any], rows: Codes | None) -> float | Floats:
@@ -122,6 +136,19 @@ def _two_arm_propensity(e_treat: NDArray[Any], e_control: NDArray[Any], rows: Co
         )
     share = np.asarray(e_treat, dtype=np.float64) / (np.asarray(e_treat, dtype=np.float64) + e_control)
     return float(share[0]) if constant else share
+
+
+def _standing_for_all(
+    weight: Floats | None, e_treat: NDArray[Any], e_control: NDArray[Any], rows: Codes | None
+) -> Floats | None:
+    """Row weights over P(one of the two), with the same mean; as they are where that chance is constant."""
+    if rows is None or (e_treat.strides[0] == 0 and e_control.strides[0] == 0):
+        return weight
+    either = np.asarray(e_treat[rows], dtype=np.float64) + e_control[rows]
+    if np.ptp(either) <= 1e-6:
+        return weight
+    inverse = 1.0 / either if weight is None else weight / either
+    return np.asarray(inverse * ((1.0 if weight is None else weight.mean()) / inverse.mean()))
 
 
 def uplift_scores(
@@ -146,18 +173,18 @@ def uplift_scores(
     * ``"dr"`` takes out-of-fold predictions μ̂_a(x) (Chernozhukov et al. 2018): the smaller variance when they are
       any good.
 
-    In a log with several treatments rows of other arms are dropped (see ``compare_arms``), so the result has as many
-    rows as ``log.contrast(action)``.
+    Rows of other arms and rows not eligible for the treatment are dropped, so the average of the scores, weighted by
+    the comparison's ``weight``, is the effect on those eligible (see ``compare_arms``).
 
     Args:
-        log: the log, whose stored propensities are used; without any, arm shares.
+        log: the log, whose stored propensities are used; without any, arm shares among the equally eligible.
         outcome: the outcome's name; the first when None.
         action: the treatment; needed where the log has more than one.
         method: ``"ipw"`` or ``"dr"``.
         mu: (n, A) out-of-fold predictions of the outcome under each action, for ``"dr"``; cross-fitted when None.
 
     Returns:
-        (m,) scores; m = n where the log has two arms.
+        (m,) scores, one per row of ``compare_arms``; m = n where the log has two arms and everybody is eligible.
 
     Raises:
         ParameterError: unknown method, or ``mu`` with ``"ipw"``.
