@@ -221,6 +221,8 @@ def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
     from persuadable.study import doubts, verdict
 
     console = Console(highlight=False)
+    for warning in (*doubts(study), *warned):
+        console.print(f"[bold yellow]Warning:[/] {_escaped(warning)}\n")
     outcome = _escaped(study.log.primary)
     for report in study.treatments:
         console.print(f"[bold]Effect of {_escaped(report.treatment)} on {outcome}, by decile of the ranking[/]")
@@ -229,8 +231,6 @@ def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
     sentences = (sentence for sentence in said.sentences if sentence not in doubts(study))
     console.print("[bold]The decision[/]")
     console.print(_escaped(" ".join((said.headline, *sentences))) + "\n", soft_wrap=False)
-    for warning in (*doubts(study), *warned):
-        console.print(f"[bold yellow]Warning:[/] {_escaped(warning)}\n")
     for path, what in (
         (written.report, "the report; open it in a browser"),
         (written.metrics, "every number with its interval"),

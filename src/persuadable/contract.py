@@ -118,7 +118,7 @@ class FeatureContract:
             raise ContractError(
                 first.message + (f"; {more} more violation{'s' if more > 1 else ''}" if more else ""),
                 where=None if first.row is None else f"row {first.row}, {first.rows} in all",
-                remedy="FeatureContract.check lists them all.",
+                remedy=f"Mend the data, or let this pass with allow=({first.code!r}, …); check() lists all.",
             )
         return Features.of(data, self.columns)
 

@@ -132,8 +132,8 @@ def propensities(
     if (row_ := _first(np.abs(total - 1) > SUM_TOLERANCE)) is not None:
         raise PropensityError(
             f"Propensities sum to {total[row_]:.6g}, not 1",
-            where=f"row {row_}",
-            remedy="Give the probability of every action, the control among them.",
+            where="all rows" if len(probe) < len(table) else f"row {row_}",
+            remedy="Give the probability of every action, the control among them, so that they add up.",
         )
 
 

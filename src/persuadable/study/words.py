@@ -26,9 +26,10 @@ def verdict(study: Study) -> Verdict:
         f"Treating the {percent(own.share, 0)} with the largest predicted effects {judgement} "
         f"treating as many drawn by lot."
     )
+    sign = "more" if gain.value >= 0 else "less"
     gained = (
-        f"It brings {number(gain.value, 3)} {outcome} per head of everybody more "
-        f"({level(gain.alpha)} {interval(low, high)}, {p_phrase(gain.p_value)}): "
+        f"It brings {number(abs(gain.value), 3)} {outcome} per head of everybody {sign} "
+        f"({level(gain.alpha)} of the gain {interval(low, high)}, {p_phrase(gain.p_value)}): "
         f"{number(own.value, 4)} against {number(against.baseline.value, 4)}."
     )
     doubted = doubts(study)
@@ -54,8 +55,9 @@ def _against_response(study: Study) -> str:
 def _against_all(study: Study) -> str:
     everybody = study.budgets.treat_all
     nobody = study.budgets.treat_none
+    lot = ", each with a treatment drawn by lot," if study.log.n_actions > 2 else ""
     return (
-        f"Treating everybody would bring {number(everybody.value, 4)} {study.log.primary} per head, "
+        f"Treating everybody{lot} would bring {number(everybody.value, 4)} {study.log.primary} per head, "
         f"treating nobody {number(nobody.value, 4)}."
     )
 
