@@ -111,7 +111,10 @@ def test_several_violations_at_once(contract: FeatureContract) -> None:
         ("unseen-category", "town"),
         ("missing-value", "town"),
     ]
-    match = r"Feature 'age' holds 1, outside \[18, 77\]; 3 more violations \(row 0, 1 in all\). Mend the data, or let this pass with allow=\("
+    match = (
+        r"Feature 'age' holds 1, outside \[18, 77\]; 3 more violations \(row 0, 1 in all\). "
+        r"Mend the data, or let this pass with allow=\('out-of-range', …\); check\(\) lists all"
+    )
     with pytest.raises(ContractError, match=match):
         contract.validate(frame)
 
