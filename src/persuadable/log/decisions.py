@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import DataError, OutcomeError, ParameterError
+from persuadable.errors import OutcomeError, ParameterError
 from persuadable.features import Features
 from persuadable.fingerprint import Fingerprint
 from persuadable.log import views
@@ -351,12 +351,6 @@ def array_fields(log: DecisionLog) -> list[str]:
     """Names of the optional per-row fields a log has."""
     optional = ("propensities", "eligible", "time", "weight", "unit", "stage")
     return [f.name for f in fields(log) if f.name in optional and getattr(log, f.name) is not None]
-
-
-def require_rows(log: DecisionLog) -> None:
-    """Refuse a log without rows."""
-    if not len(log):
-        raise DataError(f"The log {log.name!r} is empty", remedy="Pass at least one row per arm.")
 
 
 def require_share(share: float) -> float:
