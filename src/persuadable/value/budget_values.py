@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from persuadable.errors import DataError, ParameterError
 from persuadable.policies import CalibratedPolicy
-from persuadable.policies.base import check_eligible, check_share, spread_equally
+from persuadable.policies.base import check_eligible, check_share, one_action, spread_equally
 from persuadable.policies.calibrated import Scored, best_treatment, place
 from persuadable.policies.threshold import ScoreDistribution, Threshold
 from persuadable.value.estimate import Estimate, Floats
@@ -164,7 +164,7 @@ def budget_values(
     eligible = check_eligible(log.eligible, log.n, log.n_actions)
     lottery = spread_equally(1.0, log.n, log.n_actions, eligible)
     everybody = judge(logged, lottery, "treat all")
-    nobody = judge(logged, _nobody(log), "treat none")
+    nobody = judge(logged, one_action(0, 1.0, log.n, log.n_actions, eligible), "treat none")
     return BudgetValues(
         rows=tuple(_row(log, logged, share, ours, others, lottery, (everybody, nobody), alpha) for share in wanted),
         treat_all=logged.estimate(everybody.value, everybody.psi, alpha, "treat all", everybody.ess),
@@ -173,12 +173,6 @@ def budget_values(
         method=method,
         threshold_from="calibration" if isinstance(ranking, CalibratedPolicy) else "this log",
     )
-
-
-def _nobody(log: DecisionLog) -> Floats:
-    p = np.zeros((log.n, log.n_actions))
-    p[:, 0] = 1.0
-    return p
 
 
 def _ranking(log: DecisionLog, name: str, given: Any, action: str | int | None, break_even: float | None) -> Ranking:

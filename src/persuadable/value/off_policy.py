@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from persuadable.errors import DataError, ParameterError, PropensityError
 from persuadable.value.estimate import Estimate, Floats
 from persuadable.value.ranks import share_above
+from persuadable.value.scores import checked_mu
 
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
@@ -101,7 +102,7 @@ def look_at(log: DecisionLog, outcome: str | None, method: str, mu: ArrayLike | 
         raise ParameterError(f"mu= was passed with method={method!r}, which ignores it", remedy="Pass method='dr'.")
     predicted = None
     if method == "dr":
-        predicted = _predicted(log, outcome) if mu is None else _checked(mu, (log.n, log.n_actions))
+        predicted = _predicted(log, outcome) if mu is None else _given(mu, (log.n, log.n_actions))
     weight = None if log.weight is None else np.asarray(log.weight, dtype=np.float64)
     return Logged(
         y=log.outcome(outcome),
@@ -121,13 +122,10 @@ def _predicted(log: DecisionLog, outcome: str | None) -> Floats:
     return np.asarray(cross_fit_arms(log, outcome), dtype=np.float64)
 
 
-def _checked(mu: ArrayLike, shape: tuple[int, int]) -> Floats:
+def _given(mu: ArrayLike, shape: tuple[int, int]) -> Floats:
+    """Predicted outcomes (n, A), or constants (A,) for every row."""
     table = np.asarray(mu, dtype=np.float64)
-    if table.shape not in (shape, shape[1:]):
-        raise DataError(f"mu has shape {table.shape}, expected {shape}", remedy="Predict every row under every action.")
-    if not np.isfinite(table).all():
-        raise DataError("mu is not finite", remedy="Predict every row under every action.")
-    return np.broadcast_to(table, shape)
+    return checked_mu(np.broadcast_to(table, shape) if table.shape == shape[1:] else table, shape)
 
 
 def check_probabilities(probabilities: ArrayLike, shape: tuple[int, int], name: str) -> Floats:

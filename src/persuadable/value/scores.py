@@ -210,13 +210,14 @@ def comparison_scores(
         from persuadable.response import cross_fit_arms
 
         mu = cross_fit_arms(log, arms.name)
-    predicted = _checked_mu(mu, (log.n, log.n_actions))
+    predicted = checked_mu(mu, (log.n, log.n_actions))
     return aipw_scores(
         arms.outcome, arms.treated, arms.treat, arms.select(predicted[:, arms.action]), arms.select(predicted[:, 0])
     )
 
 
-def _checked_mu(mu: NDArray[Any], shape: tuple[int, int]) -> Floats:
+def checked_mu(mu: NDArray[Any], shape: tuple[int, int]) -> Floats:
+    """Predicted outcomes (n, A), all finite."""
     predicted = np.asarray(mu, dtype=np.float64)
     if predicted.shape != shape:
         raise DataError(
