@@ -56,7 +56,7 @@ def imputed_effect(y: Vector, treated: Mask, mu1: Vector, mu0: Vector) -> Vector
     return np.where(treated, y - mu0, mu1 - y)
 
 
-def x_combination(tau_control: Vector, tau_treated: Vector, p: Vector) -> Vector:
-    """p·τ_control + (1 − p)·τ_treated, (n,) (Künzel et al. 2019, eq. 9)."""
+def x_combination(tau_control: Vector, tau_treated: Vector, p: Vector | float) -> Vector:
+    """p·τ_control + (1 − p)·τ_treated, (n,), of p (n,) or the same for all (Künzel et al. 2019, eq. 9)."""
     combined: Vector = p * tau_control + (1 - p) * tau_treated
     return combined
