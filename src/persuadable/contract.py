@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -22,6 +23,7 @@ ViolationCode = Literal[
     "missing-column", "unknown-column", "wrong-type", "out-of-range", "unseen-category", "missing-value"
 ]
 FORMAT = 1
+UNREADABLE = (OSError, UnicodeError, json.JSONDecodeError, RecursionError, OverflowError, KeyError, TypeError)
 Values = NDArray[np.float32]
 
 
@@ -131,24 +133,13 @@ class FeatureContract:
         """The contract back from :meth:`to_dict`.
 
         Raises:
-            ContractError: a document of another or a newer format.
+            ContractError: a document of another or a newer format, or one that is damaged.
         """
-        if document.get("format") != FORMAT:
-            raise ContractError(
-                f"The contract has format {document.get('format')!r}, this version reads {FORMAT}",
-                remedy="Upgrade persuadable, or learn the contract again.",
-            )
-        return cls(
-            tuple(
-                FeatureRule(
-                    Column(f["column"]["name"], f["column"]["kind"], tuple(f["column"]["categories"])),
-                    f["low"],
-                    f["high"],
-                    f["missing"],
-                )
-                for f in document["features"]
-            )
-        )
+        try:
+            _require_format(document)
+            return cls(_read_rules(document))
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ContractError(f"The contract is damaged: {error}", remedy="Learn it again.") from error
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the contract as JSON."""
@@ -162,11 +153,45 @@ class FeatureContract:
             ContractError: there is no such file, or it holds no contract this version reads.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            _require_format(document)
+            return cls(_read_rules(document))
+        except UNREADABLE as error:
             raise ContractError(
                 f"{str(path)!r} holds no contract: {error}", remedy="Pass a file written by FeatureContract.save."
             ) from error
+
+
+def _require_format(document: Any) -> None:
+    if not isinstance(document, Mapping):
+        raise TypeError(f"a contract is an object, not a {type(document).__name__}")
+    if document.get("format") != FORMAT:
+        raise ContractError(
+            f"The contract has format {document.get('format')!r}, this version reads {FORMAT}",
+            remedy="Upgrade persuadable, or learn the contract again.",
+        )
+
+
+def _read_rules(document: Mapping[str, Any]) -> tuple[FeatureRule, ...]:
+    rules = tuple(_read_rule(told) for told in document["features"])
+    if len({rule.column.name for rule in rules}) != len(rules):
+        raise TypeError("a feature comes twice")
+    return rules
+
+
+def _read_rule(told: Mapping[str, Any]) -> FeatureRule:
+    column, low, high, missing = told["column"], told["low"], told["high"], told["missing"]
+    name, kind, labels = column["name"], column["kind"], column["categories"]
+    if not (isinstance(name, str) and kind in ("number", "category") and isinstance(missing, bool)):
+        raise TypeError(f"feature {str(name)[:80]!r}")
+    texts = isinstance(labels, list | tuple) and all(isinstance(label, str) for label in labels)
+    if not texts or len(set(labels)) != len(labels) or (labels and kind == "number"):
+        raise TypeError(f"the categories of {name!r}")
+    if low is not None or high is not None:
+        numbers = all(type(v) in (int, float) and math.isfinite(v) for v in (low, high))
+        if kind != "number" or not numbers or low > high:
+            raise TypeError(f"the range of {name!r}")
+    return FeatureRule(Column(name, kind, tuple(labels)), low, high, missing)
 
 
 def _rule(column: Column, values: Values) -> FeatureRule:

@@ -8,8 +8,9 @@ and its place therein, so that the same rows are known again with another outcom
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,11 +90,31 @@ class Fingerprint:
         kept = distinct if keep_below >= 2**64 else distinct[distinct < np.uint64(keep_below)]
         return cls(digest=digest, ids=kept, keep_below=keep_below, n=int(rows.size))
 
+    @classmethod
+    def read(cls, ids: NDArray[np.generic], told: Mapping[str, Any]) -> Fingerprint:
+        """A fingerprint back from its identities and its other attributes, as they were saved.
+
+        Raises:
+            ValueError, TypeError: of another type, out of range, or identities that are not distinct and rising.
+        """
+        found = cls(ids=ids.astype(np.uint64), **told)
+        if not (isinstance(found.digest, str) and type(found.keep_below) is int and type(found.n) is int):
+            raise TypeError("a fingerprint holds values of the wrong type")
+        if not (0 < found.keep_below <= 2**64 and found.n >= 0):
+            raise ValueError("a fingerprint is out of range")
+        if ids.ndim != 1 or ids.dtype.kind != "u" or not (found.ids[1:] > found.ids[:-1]).all():
+            raise ValueError("the identities of a fingerprint's rows are not distinct and rising")
+        return found
+
     def overlap(self, other: Fingerprint) -> int:
         """How many rows (or units) both hold; an estimate only where a side has over a million."""
         share = min(self.keep_below, other.keep_below) / 2**64
         common = int(np.intersect1d(self.ids, other.ids, assume_unique=True).size)
         return common if share >= 1 else round(common / share)
+
+    def same_rows(self, other: Fingerprint) -> bool:
+        """Whether both are of the same rows: the same identities, and as many rows of them where units repeat."""
+        return self.digest == other.digest and self.n == other.n
 
     def union(self, other: Fingerprint) -> Fingerprint:
         """The rows of either."""

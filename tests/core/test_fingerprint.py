@@ -111,3 +111,30 @@ def test_a_union_overlaps_with_both_parts(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_repr_is_short() -> None:
     assert repr(a_log().fingerprint).endswith("…, n=200)")
+
+
+def test_the_same_units_with_fewer_rows_are_other_rows() -> None:
+    units = unit_identities(np.array([1, 1, 2, 3]))
+    whole, part = Fingerprint.of(units), Fingerprint.of(units[1:])
+    assert whole.digest == part.digest
+    assert not whole.same_rows(part)
+    assert whole.same_rows(Fingerprint.of(units[::-1]))
+    assert not whole.same_rows(Fingerprint.of(unit_identities(np.array([1, 1, 2, 4]))))
+
+
+def test_a_fingerprint_comes_back_from_what_was_saved() -> None:
+    seen = Fingerprint.of(unit_identities(np.arange(5)))
+    told = {"digest": seen.digest, "keep_below": seen.keep_below, "n": seen.n}
+    assert Fingerprint.read(seen.ids, told).same_rows(seen)
+    for ids, change in [
+        (seen.ids[::-1], {}),
+        (seen.ids.astype(np.int64), {}),
+        (seen.ids[None], {}),
+        (seen.ids, {"n": -1}),
+        (seen.ids, {"n": 5.0}),
+        (seen.ids, {"keep_below": 2**64 + 1}),
+        (seen.ids, {"digest": None}),
+        (seen.ids, {"more": 1}),
+    ]:
+        with pytest.raises((ValueError, TypeError)):
+            Fingerprint.read(ids, told | change)

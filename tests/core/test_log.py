@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import json
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -21,8 +23,11 @@ from persuadable.errors import (
     FeatureError,
     OutcomeError,
     ParameterError,
+    PersuadableError,
     PropensityError,
 )
+from persuadable.log.exchange import ROLES as KEY
+from persuadable.log.exchange import roles_document
 
 N = 12
 TABLE: dict[str, list[Any]] = {
@@ -318,6 +323,40 @@ def test_contrast_renormalises_the_propensities_of_the_pair() -> None:
     assert pair.contrast() is pair
 
 
+def test_a_part_of_the_actions_stands_for_all_rows() -> None:
+    """Kept are the rows that took one of the pair; each stands for 1/P(one of the pair) rows, times its own weight."""
+    log = three_arms()
+    rows = np.flatnonzero(log.action != 1)
+    stands = 1 / (log.propensities[rows, 0] + log.propensities[rows, 2])
+    np.testing.assert_allclose(log.contrast("call").weight, stands / stands.mean())
+    weighted = dataclasses.replace(log, weight=np.linspace(1, 2, 60))
+    np.testing.assert_allclose(
+        weighted.contrast("call").weight,
+        weighted.weight[rows] * stands * (weighted.weight[rows].mean() / np.mean(weighted.weight[rows] * stands)),
+    )
+    assert (
+        dataclasses.replace(log, propensities=np.broadcast_to([0.5, 0.25, 0.25], (60, 3))).contrast("call").weight
+        is None
+    )
+    assert log.select(actions=["call", "mail"]) is log
+
+
+def test_contrast_leaves_out_those_never_to_be_treated() -> None:
+    """Of the eight, the first four may get both, then two only action 1, then two only action 2."""
+    may = np.ones((8, 3), dtype=bool)
+    may[4:6, 2] = may[6:, 1] = False
+    action = [0, 0, 1, 2, 0, 1, 0, 2]
+    log = DecisionLog.from_arrays(np.arange(8.0)[:, None], action, np.zeros(8), eligible=may)
+    pair = log.contrast(2)
+    assert pair.features.values[:, 0].tolist() == [0, 1, 3, 6, 7]
+    # Among the first four: 2 controls to 1 of action 2, kept with chance 3/4; among the last two 1 to 1, all kept.
+    np.testing.assert_allclose(pair.propensity(), [[2 / 3, 1 / 3]] * 3 + [[0.5, 0.5]] * 2)
+    np.testing.assert_allclose(pair.weight, np.array([4 / 3, 4 / 3, 4 / 3, 1, 1]) / 1.2)
+    assert pair.propensity_source == "estimated"
+    two = small({"eligible": {1: "may"}, "features": ["x"]}, may=[True, True, False, True])
+    assert two.contrast().features.values[:, 0].tolist() == [1, 2, 4]
+
+
 def test_select_keeps_outcomes_in_the_order_asked_and_the_cost() -> None:
     log = three_arms().select(outcomes="c", actions=["mail"])
     assert list(log.outcomes) == ["c"]
@@ -341,6 +380,212 @@ def test_take_by_index_mask_slice_and_list() -> None:
         np.testing.assert_array_equal(part.time, range(5))
         np.testing.assert_array_equal(part.features.rows, part.rows)
         np.testing.assert_array_equal(part.propensities, log.propensities[:5])
+
+
+# -- decisions that were certain -------------------------------------------------------------------------------------
+
+
+def certain() -> DecisionLog:
+    """Above 4 everybody is treated, below 2 nobody; between them lots are drawn. One of two treatments is possible."""
+    x = np.array([0.0, 1.0, 2.0, 3.0, 3.5, 5.0, 6.0])
+    e = np.array([[1, 0, 0], [1, 0, 0], [0.5, 0.5, 0], [0.4, 0, 0.6], [0.5, 0.5, 0], [0, 1, 0], [0, 0, 1.0]])
+    return DecisionLog.from_arrays(
+        x[:, None], [0, 0, 1, 2, 0, 1, 2], np.arange(7.0), propensity=e, action_names=("none", "mail", "call")
+    )
+
+
+def test_rows_with_a_choice() -> None:
+    log = certain()
+    assert log.overlapping().features.values[:, 0].tolist() == [2, 3, 3.5]
+    assert log.overlapping("mail").features.values[:, 0].tolist() == [2, 3.5]
+    assert log.overlapping("call").n == 1
+    np.testing.assert_array_equal(log.overlapping().propensities, [[0.5, 0.5, 0], [0.4, 0, 0.6], [0.5, 0.5, 0]])
+    with pytest.raises(PropensityError, match=r"In none of the 2 rows could both 'none' and a treatment have been"):
+        log[:2].overlapping()
+    assert small().overlapping() is not None
+    everybody = small({"propensity": 0.5})
+    assert everybody.overlapping() is everybody
+    assert small().overlapping(1).propensities is None
+
+
+def test_eligibility_says_who_had_a_choice_where_no_propensity_does() -> None:
+    log = small({"eligible": {1: "may"}, "features": ["x"]}, may=[True, True, False, True])
+    assert log.overlapping().features.values[:, 0].tolist() == [1, 2, 4]
+
+
+def test_a_log_without_a_choice_says_so_and_what_to_do() -> None:
+    from persuadable.log.checks import require_comparable
+
+    log = certain()
+    match = (
+        r"In 4 of the 7 rows 'none' or any treatment had propensity 0, .* \(first in row 0, where it was any treatment"
+        r"\). Keep the rows with a choice: log.overlapping\(\)"
+    )
+    with pytest.raises(PropensityError, match=match):
+        require_comparable(log)
+    with pytest.raises(
+        PropensityError, match=r"In 3 of the 5 rows .* row 0, where it was 'mail'\).*overlapping\('mail'\)"
+    ):
+        require_comparable(log.take(np.arange(2, 7)).take([1, 0, 2, 3, 4]), 1)
+    with pytest.raises(PropensityError, match=r"In 2 of the 2 rows .*\(first in row 0, where it was 'none'\)"):
+        require_comparable(log.take([5, 6]))
+    require_comparable(log.overlapping())
+    require_comparable(log.overlapping("mail"), 1)
+    # Rows in which no treatment was allowed are no part of any comparison; so it has always been.
+    require_comparable(
+        small(
+            {"eligible": {1: "may"}, "propensity": "p", "features": ["x"]},
+            may=[False, True, True, True],
+            p=[0, 0.5, 0.5, 0.5],
+        )
+    )
+
+
+# -- exports that tell their own roles -------------------------------------------------------------------------------
+
+EXPORT: dict[str, list[Any]] = {
+    "decision_id": ["d0", "d1", "d2", "d3"],
+    "unit_": ["u0", "u1", "u2", "u3"],
+    "time": [dt.datetime(2026, 1, 1 + i, tzinfo=dt.UTC) for i in range(4)],
+    "action": ["none", "sms", "mail", "none"],
+    "unit": [1.0, None, 3.0, 4.0],  # a feature of this name
+    "zip": [1, 2, 1, 2],
+    "propensity of none": [1.0, 0.25, 0.0, 0.5],
+    "propensity of sms": [0.0, 0.75, 0.0, 0.5],
+    "propensity of mail": [0.0, 0.0, 1.0, 0.0],
+    "propensity of call": [0.0, 0.0, 0.0, 0.0],
+    "visit": [0.0, 1.0, 0.0, 1.0],
+    "cost": [0.0, 0.5, 1.0, 0.0],
+}
+EXPORTED: dict[str, Any] = {
+    "action": "action",
+    "control": "none",
+    "outcomes": ["visit", "cost"],
+    "cost": "cost",
+    "features": ["unit", "zip"],
+    "categorical": ["zip"],
+    "propensity": {label: f"propensity of {label}" for label in ("none", "sms", "mail", "call")},
+    "unit": "unit_",
+    "time": "time",
+    "name": "spring",
+}
+
+
+def exported(path: Path, roles: dict[str, Any] | str = EXPORTED, **columns: Any) -> Path:
+    told = roles if isinstance(roles, str) else roles_document(**roles)
+    pl.DataFrame(EXPORT | columns).write_parquet(path / "export.parquet", metadata={KEY: told})
+    return path / "export.parquet"
+
+
+def test_an_export_needs_no_arguments(tmp_path: Path) -> None:
+    file = exported(tmp_path)
+    for log in (DecisionLog.read(file), DecisionLog.read(file.read_bytes())):
+        assert log.name == "spring"
+        assert log.actions.names == ("none", "sms", "mail"), "in the order told, without what never had a chance"
+        assert log.action.tolist() == [0, 1, 2, 0]
+        np.testing.assert_array_equal(log.propensities, [[1, 0, 0], [0.25, 0.75, 0], [0, 0, 1], [0.5, 0.5, 0]])
+        assert log.propensity_source == "logged"
+        assert log.eligible is None
+        assert log.features.names == ["unit", "zip"]
+        assert log.features.columns[1].categories == ("1", "2")
+        assert np.isnan(log.features.values[1, 0])
+        assert list(log.outcomes) == ["visit", "cost"]
+        np.testing.assert_array_equal(log.cost, EXPORT["cost"])
+        assert log.unit.tolist() == EXPORT["unit_"]
+        np.testing.assert_array_equal(log.time.astype("datetime64[D]"), np.datetime64("2026-01-01") + np.arange(4))
+    by_hand = DecisionLog.from_frame(
+        pl.DataFrame(EXPORT), **EXPORTED | {"propensity": None, "actions": ["none", "sms", "mail"]}
+    )
+    assert by_hand.fingerprint.digest == log.fingerprint.digest
+    np.testing.assert_array_equal(by_hand.features.values, log.features.values)
+
+
+def test_arguments_come_before_what_the_file_tells(tmp_path: Path) -> None:
+    file = exported(tmp_path)
+    log = DecisionLog.read(file, outcomes="cost", features=["unit"], categorical=[], name="other", cost=None)
+    assert (log.primary, log.features.names, log.name, log.cost_name) == ("cost", ["unit"], "other", None)
+    assert log.actions.names == ("none", "sms", "mail")
+    other = DecisionLog.read(file, action="zip", control=1, features=["unit"], categorical=[])
+    assert other.actions.names == ("1", "2")
+    assert other.propensities is None, "what the file tells of propensities is about its own action"
+
+
+def test_an_action_that_had_a_chance_and_no_row_is_not_dropped(tmp_path: Path) -> None:
+    columns = {"propensity of none": [0.9, 0.25, 0.0, 0.5], "propensity of call": [0.1, 0, 0, 0]}
+    with pytest.raises(ActionError, match="Nobody took 'call'"):
+        DecisionLog.read(exported(tmp_path, **columns))
+
+
+def test_outcomes_that_have_not_come_in(tmp_path: Path) -> None:
+    match = r"Outcome 'visit' is missing in 2 of the 4 decisions exported. Export with missing=zero .* missing=drop"
+    with pytest.raises(OutcomeError, match=match):
+        DecisionLog.read(exported(tmp_path, visit=[None, 1.0, None, 0.0]))
+    assert DecisionLog.read(exported(tmp_path, visit=[None, 1.0, None, 0.0]), outcomes="cost").primary == "cost"
+    with pytest.raises(OutcomeError, match="The export holds no outcome yet"):
+        DecisionLog.read(exported(tmp_path, EXPORTED | {"outcomes": [], "cost": None}))
+
+
+def test_a_file_that_tells_nothing_needs_arguments(tmp_path: Path) -> None:
+    pl.DataFrame(SMALL).write_parquet(tmp_path / "plain.parquet")
+    with pytest.raises(ParameterError, match=r"does not say which column is the action. Pass action=, control= and"):
+        DecisionLog.read(tmp_path / "plain.parquet")
+    with pytest.raises(ParameterError, match="which column is the outcome"):
+        DecisionLog.read(tmp_path / "plain.parquet", action="a", control=0)
+    assert DecisionLog.read((tmp_path / "plain.parquet").read_bytes(), **SMALL_ROLES).name == "log"
+
+
+SOUND = json.loads(roles_document(**EXPORTED))
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "", "{", "[]", "1", "null", "[" * 100_000, "x" * 2**20 + "y", "{}", '{"format": 2}',
+        *(json.dumps({k: v for k, v in SOUND.items() if k != gone}) for gone in
+          ("format", "action", "control", "outcomes", "features", "propensity")),
+        *(json.dumps(SOUND | change) for change in (
+            {"action": 3}, {"action": None}, {"action": ""}, {"control": ["none"]}, {"control": "sms"},
+            {"outcomes": "visit"}, {"outcomes": [1]}, {"outcomes": ["visit", "visit"]}, {"features": {"unit": 1}},
+            {"propensity": {}}, {"propensity": ["none"]}, {"propensity": {"none": 0.5}}, {"propensity": 0.5},
+            {"propensity": {"sms": "propensity of sms", "none": "propensity of none"}}, {"unit": 1}, {"name": {}},
+            {"one_row_per_unit": True}, {"frame": "x"}, {"actions": ["none"]},
+        )),
+    ],
+)  # fmt: skip
+def test_hostile_roles(told: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"The roles in the file's metadata cannot be used: .*Export the log again"):
+        DecisionLog.read(exported(tmp_path, told))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"action": "gone"}, {"control": "gone", "propensity": {"gone": "propensity of none"}}, {"outcomes": ["gone"]},
+        {"features": ["gone"]}, {"features": ["visit"]}, {"unit": "gone"}, {"categorical": ["visit"]},
+        {"propensity": {"none": "gone", "sms": "visit"}}, {"propensity": {"none": "action", "sms": "time"}},
+        {"propensity": {"none": "propensity of none", "sms": "propensity of sms"}}, {"outcomes": ["action"]},
+        {"outcomes": ["time"]}, {"weight": "time"}, {"stage": "time"}, {"cost": "gone"}, {"features": ["time"]},
+        {"eligible": {"sms": "zip"}}, {"eligible": {"gone": "visit"}},
+    ],
+)  # fmt: skip
+def test_roles_that_do_not_fit_the_columns(change: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(PersuadableError):
+        DecisionLog.read(exported(tmp_path, json.dumps(SOUND | change)))
+
+
+def test_roles_are_checked_before_they_are_written() -> None:
+    with pytest.raises(ParameterError, match="the first propensity is that of 'sms'"):
+        roles_document(**EXPORTED | {"propensity": {"sms": "a", "none": "b"}})
+
+
+def test_parquet_that_is_none(tmp_path: Path) -> None:
+    raw = exported(tmp_path).read_bytes()
+    huge = raw[:-8] + (2**26 + 1).to_bytes(4, "little") + b"PAR1"
+    with pytest.raises(DataError, match="its footer has 67,108,865 bytes, at most"):
+        DecisionLog.read(huge)
+    for end in (b"", b"PAR1", raw[:-1], raw[-8:], raw[:-8] + (2**20).to_bytes(4, "little") + b"PAR1"):
+        with pytest.raises(DataError, match="the bytes given cannot be read"):
+            DecisionLog.read(end)
 
 
 # -- refusals: each says what, where and what to do -------------------------------------------------------------------
@@ -404,19 +649,25 @@ def test_outcome_that_is_text() -> None:
         DecisionLog.from_arrays(np.zeros((2, 1)), [0, 1], np.array([1, "no"], dtype=object))
 
 
-@pytest.mark.parametrize(
-    ("p", "shown"), [(0.0, "0"), (1.5, "1.5"), (-0.1, "-0.1"), (None, "nan"), (float("inf"), "inf")]
-)
+@pytest.mark.parametrize(("p", "shown"), [(1.5, "1.5"), (-0.1, "-0.1"), (None, "nan"), (float("inf"), "inf")])
 def test_propensity_outside_its_range(p: float | None, shown: str) -> None:
     with pytest.raises(
-        PropensityError, match=rf"The propensity of '1' is {shown}, outside \(0, 1\] \(row 2\). Log the probability"
+        PropensityError, match=rf"The propensity of '1' is {shown}, outside \[0, 1\] \(row 2\). Log the probability"
     ):
         small({"propensity": "p", "features": ["x"]}, p=[0.5, 0.5, p, 0.5])
 
 
-def test_a_certain_action_leaves_the_other_without_probability() -> None:
-    with pytest.raises(PropensityError, match=r"The propensity of '0' is 0, outside \(0, 1\] \(row 0\)"):
+def test_an_action_taken_had_a_chance() -> None:
+    match = r"The propensity of '1' is 0, and yet it was taken \(row 3\). Log the probability each action had"
+    with pytest.raises(PropensityError, match=match):
+        small({"propensity": "p", "features": ["x"]}, p=[0.5, 0.5, 0.5, 0.0])
+    with pytest.raises(PropensityError, match=r"The propensity of '0' is 0, and yet it was taken \(row 0\)"):
         small({"propensity": 1.0})
+
+
+def test_an_action_not_taken_may_have_had_none() -> None:
+    log = small({"propensity": "p", "features": ["x"]}, p=[0.0, 1.0, 0.0, 1.0])
+    np.testing.assert_array_equal(log.propensity(), [[1, 0], [0, 1], [1, 0], [0, 1]])
 
 
 def test_propensities_that_do_not_sum_to_one() -> None:
@@ -492,7 +743,7 @@ def test_eligibility_that_is_neither_yes_nor_no(values: list[Any]) -> None:
 
 def test_an_ineligible_action_has_propensity_zero() -> None:
     roles = {"eligible": {1: "may"}, "propensity": "p", "features": ["x"]}
-    match = r"The propensity of '1' is 0.5, outside \(0, 1\] for an ineligible action, where it must be 0 \(row 0\)"
+    match = r"The propensity of '1' is 0.5, above 0 for an ineligible action \(row 0\). Correct the eligibility"
     with pytest.raises(PropensityError, match=match):
         small(roles, may=[False, True, True, True], p=[0.5] * 4)
     log = small(roles, may=[False, True, True, True], p=[0.0, 0.5, 0.5, 0.5])

@@ -51,6 +51,18 @@ def test_a_split_by_unit_parts_no_unit(n: int, units: int, share: float, seed: i
     assert which(log.split(share, random_state=seed)[0]) == which(train), "where units repeat, None splits by unit"
 
 
+def test_a_cut_in_time_through_a_unit_is_refused() -> None:
+    """Unit 7 comes back on day 3; before that, and without it, the days can be parted."""
+    log = DecisionLog.from_arrays(
+        np.arange(6)[:, None], [0, 1, 0, 1, 0, 1], np.zeros(6), unit=[7, 7, 8, 7, 9, 9], time=[1, 1, 2, 3, 4, 4]
+    )
+    match = r"1 of the 3 units have rows before and after the cut in time. Split by='unit', or keep one row of each"
+    with pytest.raises(ParameterError, match=match):
+        log.split(0.5, by="time")
+    early, late = log.split(4 / 6, by="time")
+    assert (which(early), which(late)) == ([0, 1, 2, 3], [4, 5])
+
+
 @given(n=st.integers(20, 100), share=st.floats(0.1, 0.9), seed=st.integers(0, 99))
 def test_a_split_by_time_puts_the_earliest_first(n: int, share: float, seed: int) -> None:
     log = a_log(n, seed=seed)

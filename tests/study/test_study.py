@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -13,8 +15,12 @@ from typer.testing import CliRunner
 import persuadable as ps
 from persuadable.cli import app
 from persuadable.engine import Trees
-from persuadable.study import Study, StudyPlan, doubts, limits, run_study, verdict, write_study
+from persuadable.policies import TreatNone
+from persuadable.report import figure_data
+from persuadable.study import Study, StudyPlan, doubts, evaluation, limits, run_study, verdict, write_study
 from persuadable.study.run import _out_of_fold_qini
+from persuadable.value import compare
+from persuadable.value.policy_value import arm_mean_outcomes
 from persuadable.worlds import RandomisedTrial
 
 WORLD = RandomisedTrial(surface="nonlinear", outcome="real")
@@ -131,6 +137,80 @@ def test_everything_is_written(study: Study, tmp_path: Path) -> None:
     write_study(study, tmp_path / "out")  # again, over the first
 
 
+def test_the_bundle_carries_what_was_measured(study: Study, tmp_path: Path) -> None:
+    told = ps.Bundle.load(write_study(study, tmp_path / "out").bundle).evaluation
+    assert told == evaluation(study) == json.loads(json.dumps(told, allow_nan=False))
+    assert {k: told[k] for k in ("outcome", "binary", "alpha", "rows", "treatments", "cost")} == {
+        "outcome": study.log.primary, "binary": False, "alpha": 0.05, "rows": study.test.n,
+        "treatments": ["treatment"], "cost": None,
+    }  # fmt: skip
+    table = figure_data(study.budgets)
+    names = {"share": "share", "expected_share": "treated"}
+    assert pl.DataFrame([{k: row[k] for k in names} for row in told["budgets"]]).equals(
+        table.select(pl.col(v).alias(k) for k, v in names.items())
+    )
+    for name, column in (("value", "value"), ("gain_over_random", "difference"), ("gain_over_none", "over_none")):
+        for part, ending in (("value", ""), ("low", "_lower"), ("high", "_upper")):
+            assert [row[name][part] for row in told["budgets"]] == table[column + ending].to_list()
+    assert [row["cost"] for row in told["budgets"]] == [None] * len(table)
+    (report,), ranking = study.treatments, told["rankings"]["treatment"]
+    for name, found in (("qini", report.ranking.qini.coefficient), ("autoc", report.ranking.autoc)):
+        assert ranking[name] == {"value": found.value, "low": found.interval[0], "high": found.interval[1]}
+    points = ranking["qini_curve"]
+    whole = figure_data(report.ranking.qini.curve).rename({"lower": "low", "upper": "high"})
+    assert len(whole) > len(points) == 101
+    assert (points[0]["share"], points[-1]["share"]) == (0, 1)
+    assert max(b["share"] - a["share"] for a, b in itertools.pairwise(points)) < 0.02
+    assert len(pl.DataFrame(points).join(whole, on=["share", "value", "low", "high", "random"], how="semi")) == 101
+    assert [(d["bin"], d["mean_score"], d["uplift"]["value"]) for d in ranking["deciles"]] == list(
+        figure_data(report.deciles).select("bin", "mean_score", "uplift").iter_rows()
+    )
+    assert [d["rows"] for d in ranking["deciles"]] == [round(d.n) for d in report.deciles.bins]
+    assert [(g["group"], g["rows"], g["predicted"], g["observed"]["low"]) for g in ranking["calibration"]] == list(
+        figure_data(report.gates).select("group", "n", "predicted", "lower").iter_rows()
+    )
+
+
+def test_what_cannot_be_estimated_is_null(study: Study) -> None:
+    row = study.budgets.rows[0]
+    unknown = dataclasses.replace(row.value, stderr=np.inf, interval=(-np.inf, np.inf))
+    budgets = dataclasses.replace(study.budgets, rows=(dataclasses.replace(row, value=unknown),))
+    (told,) = evaluation(dataclasses.replace(study, budgets=budgets))["budgets"]
+    assert told["value"] is None
+    assert told["gain_over_none"] is not None
+
+
+def test_costs_by_budget_are_what_treating_that_share_costs() -> None:
+    """Letters cost 0.5, calls 2, each to everybody who gets one; the best treatment of half is a call."""
+    rng = np.random.default_rng(3)
+    n = 6000
+    x, w = rng.normal(size=(n, 2)), rng.integers(0, 3, n)
+    call = x[:, 0] > 0
+    gain = np.where(call, np.array([0, 3, 8.0])[w], np.array([0, 6, 2.0])[w])
+    cost = np.array([0.0, 0.5, 2.0])[w]
+    log = ps.DecisionLog.from_arrays(
+        x, w, {"sales": gain + rng.normal(size=n), "cost": cost}, cost="cost", propensity=np.full((n, 3), 1 / 3),
+        action_names=("none", "letter", "call"),
+    )  # fmt: skip
+    study = run_study(log, StudyPlan(learners=("dr",), n_resamples=0, progress=False))
+    told = evaluation(study)
+    assert told["cost"] == "cost"
+    assert told["treatments"] == ["letter", "call"]
+    assert set(told["rankings"]) == {"letter", "call"}
+    everybody = told["budgets"][-1]
+    assert everybody["expected_share"] == pytest.approx(1.0)
+    # Everybody gets the better one: half a call, half a letter, at 1.25 a head; it brings 0.5·6 + 0.5·5.5 net of that.
+    assert everybody["cost"]["low"] - 0.02 < 1.25 < everybody["cost"]["high"] + 0.02
+    assert abs(everybody["gain_over_none"]["value"] - 5.75) < 0.25
+    for row in told["budgets"]:
+        policy = study.policy.at(row["share"])
+        pair = compare(study.test, policy, TreatNone(), outcome="cost", mu=arm_mean_outcomes(study.test, "cost"))
+        assert row["cost"]["value"] == pytest.approx(pair.difference.value)
+        assert row["cost"]["high"] == pytest.approx(pair.difference.interval[1])
+        main = compare(study.test, policy, TreatNone(), method="ips").difference
+        assert abs(row["gain_over_none"]["value"] - main.value) < 5 * main.stderr
+
+
 def test_wrong_propensities_are_doubted_before_anything_else(csv: Path, tmp_path: Path) -> None:
     roles = ("--action", "action", "--control", "control", "--outcome", "outcome", "--drop", "after")
     done = invoke("run", csv, *roles, "--learner", "t", "--resamples", 0, "--propensity", 0.1, "--out", tmp_path / "o")
@@ -201,7 +281,7 @@ def test_a_feature_the_action_changed_is_called_out(csv: Path, tmp_path: Path) -
         (("--outcome", "colour"), "no column 'colour'"),
         (("--budget", "7"), "budget is 7"),
         (("--learner", "z"), "no learner 'z'"),
-        (("--propensity", "1.5"), "outside (0, 1]"),
+        (("--propensity", "1.5"), "outside [0, 1]"),
         (("--propensity", "control=a,treatment=b"), "cannot be read"),
         (("--drop", "colour"), "no column 'colour' to drop"),
     ],

@@ -56,7 +56,7 @@ def make_policy(log, share=0.3, arms=2):
 
 
 def logged_by_hand(y, action, e, mu=None, method="ips"):
-    return Logged(y, action, e, mu, method, None, None, False)
+    return Logged(y, action, e, mu, method, None, None, False, ("0", "1"))
 
 
 @pytest.mark.parametrize("method", ["ips", "dr"])

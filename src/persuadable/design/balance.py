@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc
 
+from persuadable.errors import PropensityError
 from persuadable.log import DecisionLog
 
 if TYPE_CHECKING:
@@ -83,12 +84,16 @@ def balance(log: DecisionLog) -> Balance:
     """Compare the features of every treatment arm with the control's.
 
     Means are weighted by 1/propensity, so a log with varying known propensities is balanced when they are right.
+    Each treatment is compared with the control among the rows in which both were possible.
     Categories are compared by indicator (all but the first), missing values by an indicator of their own.
     The joint test is Hansen and Bowers' (2008) idea in influence-function form: Wald's χ² on the differences of
     weighted means, with their estimated covariance.
 
     Args:
         log: n rows, A actions.
+
+    Raises:
+        PropensityError: a treatment and the control were both possible in no row, or only one of them was taken there.
     """
     names, table = _indicators(log)
     centred = table - table.mean(axis=0)
@@ -97,13 +102,20 @@ def balance(log: DecisionLog) -> Balance:
     names, centred = [name for name, kept in zip(names, keep, strict=True) if kept], centred[:, keep] / scale[keep]
     e = log.propensity()
     base = np.ones(log.n) if log.weight is None else np.asarray(log.weight, dtype=np.float64)
-    control_weight = base * (log.action == 0) / np.where(e[:, 0] > 0, e[:, 0], 1)
+    inverse = base / np.take_along_axis(e, log.action[:, None].astype(np.intp), axis=1)[:, 0]
     rows, differences, influences = [], [], []
     means, unit = table.mean(axis=0)[keep], scale[keep]
     for a in range(1, log.n_actions):
-        # The control of a treatment are those who could have had it.
-        control_mean, control_psi = _weighted_mean(centred, control_weight * (e[:, a] > 0))
-        mean, psi = _weighted_mean(centred, base * (log.action == a) / np.where(e[:, a] > 0, e[:, a], 1))
+        both = inverse * ((e[:, 0] > 0) & (e[:, a] > 0))
+        took, took_none = both * (log.action == a), both * (log.action == 0)
+        if not (took.any() and took_none.any()):
+            raise PropensityError(
+                f"No row compares {log.actions.names[a]!r} with {log.actions.control!r}: where one of them was taken, "
+                "the other had propensity 0",
+                remedy="Arms can be compared only where there was a choice; log decisions drawn by lot.",
+            )
+        control_mean, control_psi = _weighted_mean(centred, took_none)
+        mean, psi = _weighted_mean(centred, took)
         differences.append(mean - control_mean)
         influences.append(psi - control_psi)
         for j, name in enumerate(names):

@@ -14,6 +14,7 @@ from persuadable.engine.local import Fit, Matrix
 from persuadable.errors import ParameterError, PropensityError
 from persuadable.features import Column, Features
 from persuadable.log import DecisionLog
+from persuadable.log.checks import require_comparable
 
 if TYPE_CHECKING:
     from persuadable.engine.recipe import Loss
@@ -65,7 +66,7 @@ def resolve(
     matrix: Matrix | None = None,
     random_state: int = 0,
 ) -> Propensity:
-    """The propensities of a log, clipped from below.
+    """The propensities of a log, clipped from below; those logged as 0 stay 0, there nothing was tried.
 
     Args:
         log: n rows, A actions.
@@ -77,8 +78,9 @@ def resolve(
 
     Raises:
         ParameterError: no such choice, or a clip outside its range.
-        PropensityError: "known" without propensities in the log.
+        PropensityError: "known" without propensities in the log, or a log in which they leave rows without a choice.
     """
+    require_comparable(log)
     if how not in ("auto", "known", "constant", "estimated"):
         raise ParameterError(
             f"propensity={how!r} is not a choice", remedy="Choose 'auto', 'known', 'constant' or 'estimated'."
@@ -99,7 +101,8 @@ def resolve(
         return _clipped(log, log.shares(), "constant", clip)
     if log.propensities is None:
         return _clipped(log, log.propensity(), "constant", clip)
-    return _clipped(log, log.propensity(), "estimated" if log.propensity_source == "estimated" else "known", clip)
+    known = log.propensity()
+    return _clipped(log, known, "estimated" if log.propensity_source == "estimated" else "known", clip, known > 0)
 
 
 def estimate_propensity(
@@ -161,8 +164,15 @@ def _raised(e: Vector, clip: float, allowed: NDArray[np.bool_] | bool) -> Vector
     return raised
 
 
-def _clipped(log: DecisionLog, e: Vector, source: Literal["known", "constant", "estimated"], clip: float) -> Propensity:
-    allowed = True if log.eligible is None else log.eligible
+def _clipped(
+    log: DecisionLog,
+    e: Vector,
+    source: Literal["known", "constant", "estimated"],
+    clip: float,
+    possible: NDArray[np.bool_] | None = None,
+) -> Propensity:
+    """``e`` with what was ``possible`` (None: eligible) raised to the clip."""
+    allowed = possible if possible is not None else True if log.eligible is None else log.eligible
     low = (e < clip) & allowed
     clipped = tuple(int(c) for c in low.sum(axis=0))
     lowest = tuple(float(v) for v in np.where(allowed, e, 1.0).min(axis=0))

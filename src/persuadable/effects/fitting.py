@@ -135,7 +135,7 @@ def out_of_fold_effects(
     name = learners[0].outcomes_[0] if outcome is None else outcome
     bench = Bench.of(learners[0], log)
     for learner in learners:
-        if learner.fitted_on.digest != bench.fingerprint.digest:
+        if not learner.fitted_on.same_rows(bench.fingerprint):
             raise ParameterError(
                 f"The {type(learner).__name__} was fitted on another log",
                 remedy="Pass the log it was fitted on; on other rows use effect().",

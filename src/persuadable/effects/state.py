@@ -10,6 +10,7 @@ import numpy as np
 from persuadable.effects.learner import Learner, Models
 from persuadable.effects.learners import DRLearner, RLearner, SLearner, TLearner, XLearner
 from persuadable.engine import TreeModel, Trees
+from persuadable.engine.ensemble import check_ensemble
 from persuadable.errors import BundleError
 from persuadable.features import Column
 from persuadable.fingerprint import Fingerprint
@@ -19,6 +20,11 @@ __all__ = ["learner_from_state", "learner_state"]
 
 KINDS: Mapping[str, type[Learner]] = {
     kind.__name__: kind for kind in (SLearner, TLearner, XLearner, RLearner, DRLearner)
+}
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "propensity": ("auto", "known", "constant", "estimated"),
+    "form": ("one-model", "two-model"),
 }
 
 
@@ -61,32 +67,78 @@ def learner_from_state(description: Mapping[str, Any], blobs: Mapping[str, bytes
     """The learner back from :func:`learner_state`; its predictions are bit-equal.
 
     Raises:
-        BundleError: a kind of learner this version does not know, or something missing.
+        BundleError: a kind of learner this version does not know, something missing, or something that does not fit:
+            every ensemble is checked before XGBoost reads it (``engine.ensemble``).
     """
-    kind = str(description.get("kind"))
-    if kind not in KINDS:
-        raise BundleError(f"There is no learner {kind!r}", remedy="Upgrade persuadable to read this bundle.")
     try:
+        kind = description["kind"]
+        if kind not in KINDS:
+            raise BundleError(f"There is no learner {kind!r}", remedy="Upgrade persuadable to read this bundle.")
         learner = KINDS[kind](**_read_parameters(description["parameters"]))
-        learner.actions_ = Discrete(tuple(description["actions"]))
-        learner.outcomes_ = tuple(description["outcomes"])
-        learner.columns_ = tuple(Column(name, kind_, tuple(labels)) for name, kind_, labels in description["columns"])
-        constant = description["constant_propensity"]
-        learner.constant_propensity_ = None if constant is None else tuple(constant)
-        ids = np.frombuffer(blobs["fitted-on.u64"], dtype="<u8").astype(np.uint64)
-        learner.fitted_on = Fingerprint(ids=ids, **description["fitted_on"])
-
-        def read(names: Mapping[str, str]) -> Models:
-            return {stage: TreeModel.from_bytes(blobs[name]) for stage, name in names.items()}
-
-        pairs = zip(learner.outcomes_, description["models"], description["resamples"], strict=True)
-        learner.models_, learner.resamples_ = {}, {}
-        for name, models, resamples in pairs:
-            learner.models_[name] = read(models)
-            learner.resamples_[name] = [read(names) for names in resamples]
-    except (KeyError, TypeError, ValueError) as error:
+        learner.actions_ = Discrete(_texts(description["actions"], "actions"))
+        learner.outcomes_ = _texts(description["outcomes"], "outcomes")
+        learner.columns_ = tuple(_column(*told) for told in description["columns"])
+        learner.constant_propensity_ = _constant(description["constant_propensity"], len(learner.actions_))
+        learner.fitted_on = Fingerprint.read(np.frombuffer(blobs["fitted-on.u64"], "<u8"), description["fitted_on"])
+        _read_models(learner, description, blobs)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"The learner's description is incomplete: {error}", remedy="Save it again.") from error
     return learner
+
+
+def _read_models(learner: Learner, description: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
+    """The ensembles of every outcome and half-sample, each read once."""
+    stages = learner.recipe(len(learner.actions_), learner.constant_propensity_).stages
+    columns = [len(column.categories) if column.kind == "category" else None for column in learner.columns_]
+    action = None if len(learner.actions_) == 2 else len(learner.actions_)  # what a stage that sees the action sees
+    models: dict[tuple[str, bool], TreeModel] = {}
+
+    def model(name: str, sees_action: bool) -> TreeModel:
+        if (name, sees_action) not in models:
+            try:
+                check_ensemble(blobs[name], [*columns, action] if sees_action else columns)
+            except ValueError as error:
+                raise BundleError(
+                    f"The ensemble {name!r} is damaged: {error}", remedy="Save the bundle again."
+                ) from error
+            models[name, sees_action] = TreeModel.from_bytes(blobs[name])
+        return models[name, sees_action]
+
+    def read(names: Mapping[str, str]) -> Models:
+        _require(names.keys() == {stage.name for stage in stages}, f"its stages are {sorted(names)}")
+        return {stage.name: model(names[stage.name], stage.sees_action) for stage in stages}
+
+    told = zip(learner.outcomes_, description["models"], description["resamples"], strict=True)
+    learner.models_, learner.resamples_ = {}, {}
+    for outcome, names, resamples in told:
+        _require(len(resamples) == learner.n_resamples, f"there are {len(resamples)} half-samples")
+        learner.models_[outcome] = read(names)
+        learner.resamples_[outcome] = [read(half) for half in resamples]
+
+
+def _require(fits: bool | np.bool_, what: str) -> None:
+    if not fits:
+        raise ValueError(what)
+
+
+def _texts(told: Any, what: str) -> tuple[str, ...]:
+    fits = isinstance(told, list) and told and all(isinstance(v, str) and v for v in told)
+    _require(bool(fits) and len(set(told)) == len(told), f"{what} are {str(told)[:80]}")
+    return tuple(told)
+
+
+def _column(name: Any, kind: Any, categories: Any) -> Column:
+    fits = isinstance(name, str) and kind in ("number", "category") and isinstance(categories, list)
+    _require(fits and all(isinstance(label, str) for label in categories), f"a column is {str(name)[:80]!r}")
+    return Column(name, kind, tuple(categories))
+
+
+def _constant(told: Any, n_actions: int) -> tuple[float, ...] | None:
+    if told is None:
+        return None
+    fits = isinstance(told, list) and len(told) == n_actions and all(isinstance(v, float) and 0 < v < 1 for v in told)
+    _require(fits, f"constant_propensity is {str(told)[:80]}")
+    return tuple(told)
 
 
 def _parameters(learner: Learner) -> dict[str, Any]:
@@ -102,4 +154,17 @@ def _plain(value: Any) -> Any:
 
 
 def _read_parameters(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: Trees(**value) if isinstance(value, Mapping) else value for name, value in told.items()}
+    read = {name: Trees(**value) if isinstance(value, Mapping) else value for name, value in told.items()}
+    for name, value in read.items():
+        if name in ("trees", "nuisance_trees"):
+            _require(value is None or isinstance(value, Trees), f"{name} is {str(value)[:80]!r}")
+        if isinstance(value, Trees):
+            value.validate()
+        if name in ("n_folds", "n_resamples", "random_state"):
+            _require(type(value) is int and 0 <= value < 2**63, f"{name} is {str(value)[:80]!r}")
+        if name == "clip":
+            _require(isinstance(value, int | float) and 0 <= value < 1, f"clip is {str(value)[:80]!r}")
+        if name in ("propensity", "form"):
+            _require(isinstance(value, str) and value in CHOICES[name], f"{name} is {str(value)[:80]!r}")
+    _require("engine" not in read, "engine is told")
+    return read

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from persuadable.errors import ActionError, DataError, OutcomeError, PropensityError
 from persuadable.spaces import Discrete
+
+if TYPE_CHECKING:
+    from persuadable.log.decisions import DecisionLog
 
 SUM_TOLERANCE = 1e-4  # float32 propensities over a few actions sum to 1 within this
 
@@ -85,7 +88,7 @@ def probabilities(table: NDArray[Any]) -> NDArray[Any]:
         return table.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise PropensityError(
-            f"Propensities are not numeric: {error}", remedy="Pass numbers in (0, 1], or the column that holds them."
+            f"Propensities are not numeric: {error}", remedy="Pass numbers in [0, 1], or the column that holds them."
         ) from error
 
 
@@ -109,7 +112,7 @@ def booleans(values: NDArray[Any], action: str) -> NDArray[np.bool_]:
 def propensities(
     table: NDArray[Any], action: NDArray[np.int16], actions: Discrete, eligible: NDArray[np.bool_] | None
 ) -> None:
-    """(n, A) in (0, 1] wherever the action is eligible, 0 elsewhere, rows summing to 1."""
+    """(n, A) in [0, 1], above 0 for the action taken, 0 where an action was not eligible, rows summing to 1."""
     expected = (action.size, len(actions))
     if table.ndim != 2 or table.shape != expected:
         raise PropensityError(
@@ -117,16 +120,18 @@ def propensities(
             remedy="Pass one column per action, the control first.",
         )
     probe = table[:1] if table.strides[0] == 0 and eligible is None else table
-    allowed = np.ones(probe.shape, dtype=np.bool_) if eligible is None else eligible
-    wrong = ~np.isfinite(probe) | (probe > 1) | np.where(allowed, probe <= 0, probe != 0)
+    wrong = ~np.isfinite(probe) | (probe > 1) | (probe < 0)
     if wrong.any():
-        row = int(np.flatnonzero(wrong.any(axis=1))[0])
-        column = int(np.flatnonzero(wrong[row])[-1])  # the treatment's was told, the control's may be 1 less it
+        raise _no_probability(probe, wrong, actions, "outside [0, 1]", "Log the probability each action had.")
+    if eligible is not None and (wrong := ~eligible & (probe != 0)).any():
+        what = "above 0 for an ineligible action"
+        raise _no_probability(probe, wrong, actions, what, "Correct the eligibility or the propensity.")
+    never = probe <= 0
+    if never.any() and (row := _first(np.broadcast_to(never, expected)[np.arange(action.size), action])) is not None:
         raise PropensityError(
-            f"The propensity of {actions.names[column]!r} is {probe[row, column]:.6g}, outside (0, 1]"
-            + ("" if allowed[row, column] else " for an ineligible action, where it must be 0"),
+            f"The propensity of {actions.names[action[row]]!r} is 0, and yet it was taken",
             where=f"row {row}",
-            remedy="Log the probability each eligible action was chosen with; drop rows without randomness.",
+            remedy="Log the probability each action had when it was drawn; only actions not taken can have had none.",
         )
     total = probe.sum(axis=1)
     if (row_ := _first(np.abs(total - 1) > SUM_TOLERANCE)) is not None:
@@ -135,6 +140,15 @@ def propensities(
             where="all rows" if len(probe) < len(table) else f"row {row_}",
             remedy="Give the probability of every action, the control among them, so that they add up.",
         )
+
+
+def _no_probability(
+    table: NDArray[Any], wrong: NDArray[np.bool_], actions: Discrete, what: str, remedy: str
+) -> PropensityError:
+    row = int(np.flatnonzero(wrong.any(axis=1))[0])
+    column = int(np.flatnonzero(wrong[row])[-1])  # the treatment's was told, the control's may be 1 less it
+    told = f"The propensity of {actions.names[column]!r} is {table[row, column]:.6g}, {what}"
+    return PropensityError(told, where=f"row {row}", remedy=remedy)
 
 
 def eligibility(table: NDArray[np.bool_], action: NDArray[np.int16], actions: Discrete) -> None:
@@ -156,6 +170,48 @@ def eligibility(table: NDArray[np.bool_], action: NDArray[np.int16], actions: Di
             where=f"row {row}",
             remedy="Correct the eligibility or drop the row.",
         )
+
+
+def comparable(log: DecisionLog, action: int | None = None) -> NDArray[np.bool_] | None:
+    """(n,) rows in which the control and this treatment (any, for None) could both have been taken; None for all.
+
+    It is the propensities that say so, and where there are none the eligibility.
+    """
+    possible = log.eligible if log.propensities is None else log.propensities
+    if possible is None:
+        return None
+    probe = possible[:1] if possible.strides[0] == 0 else possible
+    treatments = probe[:, 1:] if action is None else probe[:, action : action + 1]
+    both: NDArray[np.bool_] = (probe[:, 0] > 0) & (treatments > 0).any(axis=1)
+    return None if both.all() else np.broadcast_to(both, (log.n,))
+
+
+def require_comparable(log: DecisionLog, action: int | None = None) -> None:
+    """Refuse a log with rows in which nothing was left to chance, except where nothing but the control was allowed.
+
+    Args:
+        log: any log.
+        action: the treatment whose effect is asked for; None for any.
+
+    Raises:
+        PropensityError: how many rows, and how to leave them out.
+    """
+    both = None if log.propensities is None else comparable(log, action)
+    if both is None:
+        return
+    if log.eligible is not None:
+        both = both | ~(log.eligible[:, 1:].any(axis=1) if action is None else log.eligible[:, action])
+    if (row := _first(~both)) is None:
+        return
+    treatment = "any treatment" if action is None else repr(log.actions.names[action])
+    impossible = repr(log.actions.control) if log.propensities is not None and log.propensities[row, 0] <= 0 else None
+    raise PropensityError(
+        f"In {int((~both).sum()):,} of the {log.n:,} rows {log.actions.control!r} or {treatment} had propensity 0, "
+        "so nothing was left to chance there and no effect can be learned",
+        where=f"first in row {row}, where it was {impossible or treatment}",
+        remedy=f"Keep the rows with a choice: log.overlapping({'' if action is None else treatment}); "
+        "what is found then holds for rows like them.",
+    )
 
 
 def one_row_per_unit(unit: NDArray[Any], rows: NDArray[np.uint64], column: str) -> None:

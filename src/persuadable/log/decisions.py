@@ -37,8 +37,8 @@ class DecisionLog:
         actions: the labels behind the codes, the control first.
         outcomes: name → (n,) what came of it; the first is the primary one, the cost is among them.
         rows: (n,) uint64 identities of the rows (of the units where units are known).
-        propensities: (n, A) probabilities the actions were taken with; None counts as a completely
-            randomised experiment whose constant shares are read off the log.
+        propensities: (n, A) probabilities the actions were taken with, 0 for an action that had no chance; None
+            counts as a completely randomised experiment whose constant shares are read off the log.
         propensity_source: whether the propensities were logged by design or estimated.
         cost_name: which outcome is the cost.
         eligible: (n, A) which actions were allowed; None means all.
@@ -72,6 +72,7 @@ class DecisionLog:
         action: str,
         control: str | int | bool,
         outcomes: str | Sequence[str],
+        actions: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
         categorical: Sequence[str] = (),
         propensity: float | str | Mapping[Any, float | str] | Floats | None = None,
@@ -91,6 +92,8 @@ class DecisionLog:
             action: column of the action taken.
             control: the label of doing nothing; it is never guessed.
             outcomes: one or more numeric columns; the first is the primary outcome.
+            actions: every action's label in the order of their codes, the control first; None orders the treatments
+                by label.
             features: the columns known before the decision; None takes every column without another role.
             categorical: numeric columns to be read as categories (text columns always are).
             propensity: None for a completely randomised experiment; a number or a column, the probability of
@@ -114,6 +117,7 @@ class DecisionLog:
             reading.Roles(
                 action=action,
                 control=control,
+                actions=None if actions is None else tuple(actions),
                 outcomes=reading.names(outcomes),
                 features=None if features is None else reading.names(features),
                 categorical=reading.names(categorical),
@@ -183,15 +187,20 @@ class DecisionLog:
         )
 
     @classmethod
-    def read(cls, path: str | PathLike[str], **roles: Any) -> DecisionLog:
-        """A validated log from a CSV (also .csv.gz) or Parquet file; ``roles`` as in :meth:`from_frame`.
+    def read(cls, source: str | PathLike[str] | bytes, **roles: Any) -> DecisionLog:
+        """A validated log from a CSV (also .csv.gz) or Parquet file, or from the bytes of a Parquet file.
+
+        Args:
+            source: path, or bytes.
+            roles: as in :meth:`from_frame`. A log exported by the service tells its own; those given here come first.
 
         Raises:
             DataError: the file is absent, of another kind, or holds a value that cannot be used.
+            ParameterError: neither the file nor the arguments tell the action, the control and the outcomes.
         """
         from persuadable.log import reading
 
-        return cls.from_frame(reading.read_file(path), **{"name": reading.stem(path), **roles})
+        return reading.read(source, roles)
 
     def __len__(self) -> int:
         return len(self.features)
@@ -249,7 +258,7 @@ class DecisionLog:
         """The same rows with other propensities (n, A).
 
         Raises:
-            PropensityError: wrong shape, values outside (0, 1], or rows that do not sum to 1.
+            PropensityError: wrong shape, values outside [0, 1], 0 for the action taken, or rows that do not sum to 1.
         """
         from persuadable.log import checks
 
@@ -281,8 +290,28 @@ class DecisionLog:
         """The rows that took this action."""
         return self.take(self.action == self.actions.index(action))
 
+    def overlapping(self, action: str | int | None = None) -> DecisionLog:
+        """The rows in which both the control and a treatment could have been taken, where effects can be learned.
+
+        A policy that treats everybody above a threshold leaves nothing to chance there: the propensities are 0 and 1.
+        What is found on the other rows is about people like those.
+
+        Args:
+            action: the treatment that must have been possible; None for any.
+
+        Raises:
+            PropensityError: there is no such row.
+            ActionError: no such treatment.
+        """
+        return views.overlapping(self, None if action is None else self.actions.treatment(action))
+
     def contrast(self, action: str | int | None = None) -> DecisionLog:
-        """The two-arm log of a treatment against the control, propensities renormalised to the pair."""
+        """The two-arm log of a treatment against the control, among those eligible for the treatment.
+
+        Propensities are renormalised to the pair. Where the chance of taking either varies, rows are weighted by its
+        inverse (mean 1, times the log's weights), so that they stand for those who took something else too (Horvitz
+        and Thompson 1952).
+        """
         return views.contrast(self, self.actions.treatment(action))
 
     def split(
@@ -301,7 +330,8 @@ class DecisionLog:
             random_state: seed or Generator.
 
         Raises:
-            ParameterError: a share that leaves a part empty, or ``by`` without its column.
+            ParameterError: a share that leaves a part empty, ``by`` without its column, or a unit with rows on both
+                sides of a cut in time.
         """
         first = views.split_mask(self, share, by, np.random.default_rng(random_state))
         return self.take(first), self.take(~first)
@@ -317,7 +347,10 @@ class DecisionLog:
     def select(
         self, *, outcomes: str | Sequence[str] | None = None, actions: Sequence[str] | None = None
     ) -> DecisionLog:
-        """The log with only some outcomes (in this order) or some actions (the control always stays)."""
+        """The log with only some outcomes (in this order) or some actions (the control always stays).
+
+        Rows of the other actions are left out; propensities and weights of the rest follow as in :meth:`contrast`.
+        """
         log = self if actions is None else views.select_actions(self, actions)
         if outcomes is None:
             return log

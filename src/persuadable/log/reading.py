@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import ActionError, DataError, FeatureError, ParameterError, PropensityError
+from persuadable.errors import ActionError, DataError, FeatureError, OutcomeError, ParameterError, PropensityError
 from persuadable.features import Features, label_text, native_frame
 from persuadable.fingerprint import content_seed, row_identities, unit_identities
 from persuadable.log import checks
 from persuadable.log.decisions import DecisionLog
+from persuadable.log.exchange import read_roles
 from persuadable.spaces import Discrete
 
 MOST_ACTIONS = 10_000  # codes are int16, and every action needs rows of its own
+LARGEST_FOOTER = 2**26
+Source = str | PathLike[str] | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Roles:
 
     action: str
     control: str | int | bool
+    actions: tuple[str, ...] | None
     outcomes: tuple[str, ...]
     features: tuple[str, ...] | None
     categorical: tuple[str, ...]
@@ -53,28 +58,103 @@ def names(told: str | Sequence[str]) -> tuple[str, ...]:
     return (told,) if isinstance(told, str) else tuple(told)
 
 
-def read_file(path: str | PathLike[str]) -> Any:
-    """A CSV or Parquet file as a polars frame."""
+def read(source: Source, given: Mapping[str, Any]) -> DecisionLog:
+    """A log from a file or from the bytes of a Parquet file, by the roles given and, failing those, the file's own."""
+    frame, told = read_file(source)
+    if "action" in given:  # what the file tells of propensities is about its own action
+        told = {key: value for key, value in told.items() if key not in ("actions", "propensity", "eligible")}
+    roles = {"name": stem(source), **told, **given}
+    if absent := [role for role in ("action", "control", "outcomes") if role not in roles]:
+        raise ParameterError(
+            f"The file does not say which column is the {absent[0].removesuffix('s')}",
+            remedy="Pass action=, control= and outcomes=; only files exported with their roles can be read without.",
+        )
+    if told:
+        _require_outcomes(frame, names(roles["outcomes"]))
+    if "propensity" not in given and "actions" in told:
+        roles |= _without_impossible(frame, roles)
+    return DecisionLog.from_frame(frame, **roles)
+
+
+def _require_outcomes(frame: Any, outcomes: Sequence[str]) -> None:
+    """Refuse an export whose outcomes have not all come in, in words about exports."""
+    if not outcomes:
+        raise OutcomeError("The export holds no outcome yet", remedy="Report outcomes first, then export again.")
+    for name in outcomes:
+        if name in frame.columns and (missing := frame[name].null_count()):
+            raise OutcomeError(
+                f"Outcome {name!r} is missing in {missing:,} of the {len(frame):,} decisions exported",
+                remedy="Export with missing=zero where no report means that nothing happened, or with missing=drop to "
+                "leave out decisions without one.",
+            )
+
+
+def _without_impossible(frame: Any, roles: Mapping[str, Any]) -> dict[str, Any]:
+    """The actions and their propensities without the treatments that never had a chance."""
+    columns = roles["propensity"]
+    _require_columns([roles["action"], *columns.values()], frame.columns)
+    taken = {label_text(v) for v in frame[roles["action"]].drop_nulls().unique().to_list()}
+    kept = {
+        label: column
+        for label, column in columns.items()
+        if label == roles["control"] or label in taken or not _all_zero(frame[column])
+    }
+    return {"actions": tuple(kept), "propensity": kept}
+
+
+def _all_zero(series: Any) -> bool:
+    return bool(series.dtype.is_numeric() and not series.null_count() and (series == 0).all())
+
+
+def read_file(source: Source) -> tuple[Any, dict[str, Any]]:
+    """A CSV or Parquet file (or a Parquet file's bytes) as a polars frame, and the roles it tells."""
+    if isinstance(source, bytes):
+        return _read_parquet(BytesIO(source), source[-8:], "the bytes given")
     import polars as pl
 
-    file = Path(path)
+    file = Path(source)
     if not file.is_file():
-        raise DataError(f"There is no file {str(path)!r}", remedy="Check the path; CSV and Parquet files can be read.")
+        raise DataError(
+            f"There is no file {str(source)!r}", remedy="Check the path; CSV and Parquet files can be read."
+        )
     endings = set(file.suffixes)
-    try:
-        if endings & {".parquet", ".pq"}:
-            return pl.read_parquet(file)
-        if endings & {".csv", ".tsv"}:
+    if endings & {".parquet", ".pq"}:
+        with file.open("rb") as opened:
+            opened.seek(max(0, file.stat().st_size - 8))
+            return _read_parquet(file, opened.read(8), repr(file.name))
+    if endings & {".csv", ".tsv"}:
+        try:
             separator = "\t" if ".tsv" in endings else ","
-            return pl.read_csv(file, separator=separator, infer_schema_length=None)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{file.name!r} cannot be read: {error}", remedy="Check that the file is whole.") from error
+            return pl.read_csv(file, separator=separator, infer_schema_length=None), {}
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise _unreadable(repr(file.name), error) from error
     raise DataError(f"{file.name!r} is neither CSV nor Parquet", remedy="Name it .csv, .csv.gz, .tsv or .parquet.")
 
 
-def stem(path: str | PathLike[str]) -> str:
+def _read_parquet(source: Any, end: bytes, called: str) -> tuple[Any, dict[str, Any]]:
+    """A Parquet file's frame and roles; ``end`` is its last 8 bytes, the length of its footer and a mark."""
+    import polars as pl
+
+    if len(end) < 8 or end[4:] != b"PAR1":
+        raise _unreadable(called, "it does not end as a Parquet file does")
+    if (size := int.from_bytes(end[:4], "little")) > LARGEST_FOOTER:
+        raise _unreadable(called, f"its footer has {size:,} bytes, at most {LARGEST_FOOTER:,} are read")
+    try:
+        metadata = pl.read_parquet_metadata(source)
+        if isinstance(source, BytesIO):
+            source.seek(0)
+        return pl.read_parquet(source), read_roles(metadata)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as error:
+        raise _unreadable(called, error) from error
+
+
+def _unreadable(called: str, why: object) -> DataError:
+    return DataError(f"{called} cannot be read: {why}", remedy="Check that the file is whole.")
+
+
+def stem(source: Source) -> str:
     """The file's name without its endings."""
-    return Path(path).name.split(".")[0]
+    return "log" if isinstance(source, bytes) else Path(source).name.split(".")[0]
 
 
 def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
@@ -105,12 +185,13 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
             return frame[spec].to_numpy() if isinstance(spec, str) else spec
         return {label: frame[v].to_numpy() if isinstance(v, str) else v for label, v in spec.items()}
 
+    labels = _labels(frame[roles.action])
     return _build(
         features,
-        _labels(frame[roles.action]),
+        labels if roles.actions is None else np.array([label_text(v) for v in labels.tolist()]),
         outcomes,
         control=label_text(roles.control),
-        action_names=None,
+        action_names=roles.actions,
         propensity=table(roles.propensity),
         cost=roles.cost,
         unit=column(roles.unit),

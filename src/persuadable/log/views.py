@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import ParameterError
+from persuadable.errors import ParameterError, PropensityError
 from persuadable.spaces import Discrete
 
 if TYPE_CHECKING:
@@ -47,31 +47,76 @@ def take(log: DecisionLog, rows: NDArray[Any] | slice) -> DecisionLog:
 
 
 def select_actions(log: DecisionLog, labels: Sequence[str]) -> DecisionLog:
-    """Rows whose action is the control or one of ``labels``; propensities renormalised to these actions."""
-    codes = [0, *(c for c in sorted({log.actions.index(label) for label in labels}) if c)]
-    kept = take(log, np.isin(log.action, codes))
+    """Rows whose action is the control or one of ``labels``, propensities and weights conditional on these actions."""
+    return _conditional(log, [0, *(c for c in sorted({log.actions.index(label) for label in labels}) if c)])
+
+
+def contrast(log: DecisionLog, action: int) -> DecisionLog:
+    if log.eligible is not None and not log.eligible[:, action].all():
+        log = take(log, log.eligible[:, action])
+    return log if log.n_actions == 2 else _conditional(log, [0, action])
+
+
+def _conditional(log: DecisionLog, codes: Sequence[int]) -> DecisionLog:
+    """The rows that took one of these actions.
+
+    Their propensities are e_a / Σe over the actions, and they stand for all by 1/Σe (Horvitz and Thompson 1952).
+    Shares among the equally eligible are written down as propensities, as eligibility for other actions is forgotten.
+    """
+    if len(codes) == log.n_actions:
+        return log
+    by_shares = log.propensities is None and log.eligible is not None
+    known = log.shares() if by_shares else log.propensities
+    rows = np.isin(log.action, codes)
+    kept = take(log, rows)
     recode = np.zeros(log.n_actions, dtype=np.int16)
     recode[codes] = np.arange(len(codes))
+    propensities, weight = kept.propensities, kept.weight
+    if known is not None:
+        propensities, chance = _renormalised(_rows_of(known, rows), codes)
+        weight = standing_for_all(weight, chance)
     return replace(
         kept,
         action=recode[kept.action],
         actions=Discrete(tuple(log.actions.names[c] for c in codes)),
-        propensities=None if kept.propensities is None else _renormalised(kept.propensities, codes),
+        propensities=propensities,
+        propensity_source="estimated" if by_shares else kept.propensity_source,
         eligible=None if kept.eligible is None else kept.eligible[:, codes],
+        weight=weight,
     )
 
 
-def _renormalised(propensities: NDArray[Any], codes: Sequence[int]) -> NDArray[Any]:
+def _renormalised(propensities: NDArray[Any], codes: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Probabilities of some actions given that one of them was taken, and the chance of that, (1,) if constant."""
     if propensities.strides[0] == 0 and len(propensities):
         one = propensities[0, list(codes)]
-        return np.broadcast_to(one / one.sum(), (len(propensities), len(codes)))
+        return np.broadcast_to(one / one.sum(), (len(propensities), len(codes))), one.sum(keepdims=True)
     chosen = propensities[:, list(codes)]
-    renormalised: NDArray[Any] = chosen / chosen.sum(axis=1, keepdims=True)
-    return renormalised
+    chance = chosen.sum(axis=1)
+    return chosen / chance[:, None], chance
 
 
-def contrast(log: DecisionLog, action: int) -> DecisionLog:
-    return log if log.n_actions == 2 else select_actions(log, [log.actions.names[action]])
+def standing_for_all(weight: NDArray[Any] | None, chance: NDArray[Any]) -> NDArray[Any] | None:
+    """Row weights over the chance of having been kept, with the same mean; as they are where that is constant."""
+    if np.ptp(chance) <= 1e-6:
+        return weight
+    inverse = np.asarray((1.0 if weight is None else weight) / chance, dtype=np.float64)
+    return np.asarray(inverse * ((1.0 if weight is None else weight.mean()) / inverse.mean()))
+
+
+def overlapping(log: DecisionLog, action: int | None) -> DecisionLog:
+    from persuadable.log import checks
+
+    both = checks.comparable(log, action)
+    if both is None:
+        return log
+    if not both.any():
+        treatment = "a treatment" if action is None else repr(log.actions.names[action])
+        raise PropensityError(
+            f"In none of the {log.n:,} rows could both {log.actions.control!r} and {treatment} have been taken",
+            remedy="No effect can be learned from this log; decide for a small share by lot, and log that.",
+        )
+    return take(log, both)
 
 
 def shares(log: DecisionLog) -> NDArray[np.float64]:
@@ -96,6 +141,7 @@ def split_mask(
     how = by or ("row" if units is None else "unit")
     if how == "time":
         first = _earliest(log, share)
+        _require_units_apart(units, first)
     elif how == "unit":
         if log.unit is None:
             raise ParameterError("The log names no unit to split by", remedy="Give unit= when making the log.")
@@ -117,6 +163,18 @@ def _earliest(log: DecisionLog, share: float) -> Mask:
     cut = np.sort(log.time)[max(round(share * log.n) - 1, 0)]
     first: Mask = log.time <= cut
     return first
+
+
+def _require_units_apart(units: NDArray[np.intp] | None, first: Mask) -> None:
+    """Refuse a cut in time that parts a unit's rows: its later ones would be judged by what was learned from it."""
+    if units is None:
+        return
+    both = np.intersect1d(units[first], units[~first])
+    if both.size:
+        raise ParameterError(
+            f"{both.size:,} of the {int(units.max()) + 1:,} units have rows before and after the cut in time",
+            remedy="Split by='unit', or keep one row of each unit, such as its first, before splitting by time.",
+        )
 
 
 def _evenly(strata: NDArray[Any], rng: np.random.Generator) -> NDArray[np.float64]:

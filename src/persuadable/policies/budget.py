@@ -146,7 +146,7 @@ class BudgetPolicy(CalibratedPolicy):
         fitted_on, here = self._require_learner(log.n_actions), log.fingerprint
         if not (shared := fitted_on.overlap(here)):
             return self._score(log.features, log.n_actions, eligible)
-        if fitted_on.digest != here.digest:
+        if not fitted_on.same_rows(here):
             raise LeakageError(
                 f"{shared:,} of the {log.n:,} rows to calibrate on also fitted the {type(self.learner).__name__}",
                 remedy="Calibrate on the whole training log (out-of-fold effects are used), or on held-out rows.",

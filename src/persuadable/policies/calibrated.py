@@ -292,16 +292,14 @@ class CalibratedPolicy(Parameters, ABC):
                 raise BundleError(f"This is the state of a {told['kind']}, not of a {cls.__name__}")
             build: Any = cls
             policy: Self = build(model, **told["parameters"])
-            policy.distribution_ = ScoreDistribution(
-                np.asarray(arrays["values"], dtype=np.float64), np.asarray(arrays["mass"], dtype=np.float64), told["n"]
-            )
-            policy.calibrated_on_ = Fingerprint(ids=np.asarray(arrays["calibrated_ids"]), **told["calibrated_on"])
+            policy.distribution_ = ScoreDistribution.read(arrays["values"], arrays["mass"], told["n"])
+            policy.calibrated_on_ = Fingerprint.read(arrays["calibrated_ids"], told["calibrated_on"])
             policy.n_actions_ = told["n_actions"]
             policy._terms_ = policy._terms()
-        except (KeyError, TypeError) as missing:
-            what = f"The policy's state is incomplete: {missing}"
-            raise BundleError(what, remedy="Save the bundle again.") from missing
-        policy._cut = policy.distribution_.cut(policy.share, policy.floor)
+            policy._cut = policy.distribution_.cut(check_share(policy.share), policy.floor)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            what = f"The policy's state is incomplete: {error}"
+            raise BundleError(what, remedy="Save the bundle again.") from error
         return policy
 
 

@@ -6,8 +6,8 @@ Everything here is arithmetic on one distribution of scores; what the scores mea
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,6 +56,10 @@ class ScoreDistribution:
     values: Floats
     mass: Floats
     n: int
+    _reached: Floats = field(init=False, repr=False)  # mass of the k + 1 highest scores: a service cuts often
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_reached", np.cumsum(self.mass[::-1]))
 
     @classmethod
     def of(cls, scores: ArrayLike, weight: ArrayLike | None = None, limit: int = MOST_POINTS) -> ScoreDistribution:
@@ -81,6 +85,22 @@ class ScoreDistribution:
             mass = np.bincount(inverse, weights=np.asarray(weight, dtype=np.float64), minlength=values.size)
         values, masses = _joined(values, mass.astype(np.float64), limit)
         return cls(values, masses, int(s.size))
+
+    @classmethod
+    def read(cls, values: NDArray[Any], mass: NDArray[Any], n: int) -> ScoreDistribution:
+        """The distribution back from its arrays, as they were saved.
+
+        Raises:
+            ValueError: values that do not rise, are NaN or +inf, mass that is not positive, or another shape or type.
+        """
+        fits = values.ndim == 1 and values.shape == mass.shape and values.dtype == mass.dtype == np.float64
+        if not (fits and values.size and type(n) is int and n > 0):
+            raise ValueError("a distribution of another shape or type")
+        if not ((values[1:] > values[:-1]).all() and values[-1] < math.inf and not np.isnan(values[0])):
+            raise ValueError("the scores of a distribution do not rise, or are not finite")
+        if not ((mass > 0).all() and math.isfinite(float(mass.sum()))):
+            raise ValueError("the mass of a distribution is not positive and finite")
+        return cls(values, mass, n)
 
     @property
     def total(self) -> float:
@@ -108,9 +128,8 @@ class ScoreDistribution:
             # At exactly `worth` both limits bind; the floor generalises better than the smallest score seen.
             reached = math.isclose(wanted, worth, rel_tol=1e-12)
             return Threshold(share, floor, 0.0, worth / total, "budget" if reached else "break-even")
-        reached_mass = np.cumsum(self.mass[::-1])
-        back = min(int(np.searchsorted(reached_mass, wanted, side="right")), self.values.size - 1 - lowest)
-        above = float(reached_mass[back - 1]) if back else 0.0
+        back = min(int(np.searchsorted(self._reached, wanted, side="right")), self.values.size - 1 - lowest)
+        above = float(self._reached[back - 1]) if back else 0.0
         k = self.values.size - 1 - back
         tie = min((wanted - above) / float(self.mass[k]), 1.0)
         return Threshold(share, float(self.values[k]), tie, (above + tie * float(self.mass[k])) / total, "budget")

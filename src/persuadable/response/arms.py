@@ -31,10 +31,13 @@ def cross_fit_arms(
         random_state: seed of folds and ensembles.
     """
     engine = engine or LocalEngine()
+    # Rows whose action was certain teach too; those in which no treatment was allowed do not.
+    shape = (log.n, log.n_actions)
+    allowed = np.broadcast_to(1.0, shape) if log.eligible is None else log.eligible.astype(np.float64)
     case = Case(
         y=log.outcome(outcome),
         action=log.action,
-        e=log.propensity(),
+        e=allowed,
         mu=np.empty((log.n, 0)),
         loss="logistic" if log.is_binary(outcome) else "squared",
         weight=None if log.weight is None else log.weight.astype(np.float64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from persuadable.study.evaluation import evaluation
 from persuadable.study.plan import LEARNERS, StudyPlan
 from persuadable.study.result import Candidate, Study, TreatmentReport
 from persuadable.study.run import run_study
@@ -16,6 +17,7 @@ __all__ = [
     "TreatmentReport",
     "Written",
     "doubts",
+    "evaluation",
     "limits",
     "run_study",
     "verdict",

@@ -34,6 +34,7 @@ from persuadable.report import (
 from persuadable.report.content import Block
 from persuadable.report.words import percent
 from persuadable.study import words
+from persuadable.study.evaluation import evaluation
 from persuadable.study.result import Study, TreatmentReport
 from persuadable.value import Estimate
 
@@ -67,7 +68,7 @@ def write_study(study: Study, out: str | PathLike[str]) -> Written:
     folder.mkdir(parents=True, exist_ok=True)
     card = model_card(study)
     written = Written(folder / "report.html", folder / "metrics.json", folder / "model_card.json", folder / "bundle")
-    Bundle.build(study.learner, study.policy, study.log, card.to_dict()).save(written.bundle)
+    Bundle.build(study.learner, study.policy, study.log, card.to_dict(), evaluation(study)).save(written.bundle)
     card.write(written.card)
     document = [metric_json(where, estimate) for where, estimate in metrics(study)]
     written.metrics.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

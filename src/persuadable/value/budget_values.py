@@ -18,7 +18,7 @@ from persuadable.policies.threshold import ScoreDistribution, Threshold
 from persuadable.value.estimate import Estimate, Floats
 from persuadable.value.holdout import require_held_out
 from persuadable.value.off_policy import Judged, Logged, judge, look_at
-from persuadable.value.policy_value import Plan, judged_plan
+from persuadable.value.policy_value import Plan, judged_plan, look_at_cost
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,6 +41,8 @@ class BudgetRow:
         value: mean outcome per head.
         random: the same when as many are drawn by lot.
         difference: value − random, paired.
+        over_none: value − treating nobody, paired.
+        cost: mean cost per head less that of treating nobody, paired; None where the log has no cost.
         baselines: value of each other ranking at the same share, by name.
         gains: value − baseline, paired, by name.
     """
@@ -51,6 +53,8 @@ class BudgetRow:
     value: Estimate
     random: Estimate
     difference: Estimate
+    over_none: Estimate
+    cost: Estimate | None
     baselines: Mapping[str, Estimate]
     gains: Mapping[str, Estimate]
 
@@ -76,7 +80,8 @@ class BudgetValues:
     threshold_from: str
 
     def frame(self) -> pl.DataFrame:
-        """One row per share; columns value, random, difference and every baseline, each with its interval."""
+        """One row per share; columns value, random, difference, over_none, cost where the log has one, and every
+        baseline, each with its interval."""
         import polars as pl
 
         return pl.DataFrame([_flat(row) for row in self.rows])
@@ -95,7 +100,9 @@ class BudgetValues:
 
 def _flat(row: BudgetRow) -> dict[str, float]:
     flat = {"share": row.share, "treated": row.treated, "threshold": row.threshold}
-    named = {"value": row.value, "random": row.random, "difference": row.difference, **row.baselines}
+    named = {"value": row.value, "random": row.random, "difference": row.difference, "over_none": row.over_none}
+    named |= {} if row.cost is None else {"cost": row.cost}
+    named |= row.baselines
     named |= {f"gain over {name}": gain for name, gain in row.gains.items()}
     for name, estimate in named.items():
         flat[name] = estimate.value
@@ -164,9 +171,14 @@ def budget_values(
     eligible = check_eligible(log.eligible, log.n, log.n_actions)
     lottery = spread_equally(1.0, log.n, log.n_actions, eligible)
     everybody = judge(logged, lottery, "treat all")
-    nobody = judge(logged, one_action(0, 1.0, log.n, log.n_actions, eligible), "treat none")
+    control = one_action(0, 1.0, log.n, log.n_actions, eligible)
+    nobody = judge(logged, control, "treat none")
+    costs = look_at_cost(log, method)
+    free = None if costs is None else (costs, judge(costs, control, "treat none"))
     return BudgetValues(
-        rows=tuple(_row(log, logged, share, ours, others, lottery, (everybody, nobody), alpha) for share in wanted),
+        rows=tuple(
+            _row(log, logged, share, ours, others, lottery, (everybody, nobody), free, alpha) for share in wanted
+        ),
         treat_all=logged.estimate(everybody.value, everybody.psi, alpha, "treat all", everybody.ess),
         treat_none=logged.estimate(nobody.value, nobody.psi, alpha, "treat none", nobody.ess),
         outcome=outcome or log.primary,
@@ -211,12 +223,14 @@ def _row(
     others: Sequence[Ranking],
     lottery: Floats,
     ends: tuple[Judged, Judged],
+    free: tuple[Logged, Judged] | None,
     alpha: float,
 ) -> BudgetRow:
     plan = ours.plan(share, log.n_actions)
     judged = judged_plan(logged, plan)
     rule = plan.rule
     assert rule is not None
+    nobody = ends[1]
     random = _random_at(logged, plan, rule, lottery, ends)
     values, gains = {}, {}
     for other in others:
@@ -234,9 +248,19 @@ def _row(
         difference=logged.estimate(
             judged.value - random.value, judged.psi - random.psi, alpha, f"gain over random at {share:.0%}"
         ),
+        over_none=logged.estimate(
+            judged.value - nobody.value, judged.psi - nobody.psi, alpha, f"gain over treating nobody at {share:.0%}"
+        ),
+        cost=None if free is None else _cost(plan, *free, alpha),
         baselines=values,
         gains=gains,
     )
+
+
+def _cost(plan: Plan, costs: Logged, nobody: Judged, alpha: float) -> Estimate:
+    """What a plan costs per head more than treating nobody."""
+    judged = judged_plan(costs, plan)
+    return costs.estimate(judged.value - nobody.value, judged.psi - nobody.psi, alpha, "cost over treating nobody")
 
 
 def _random_at(logged: Logged, plan: Plan, rule: Threshold, lottery: Floats, ends: tuple[Judged, Judged]) -> Judged:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from persuadable import peers
 from persuadable.errors import DataError, ParameterError
+from persuadable.log.checks import require_comparable
 from persuadable.value.holdout import require_held_out
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def crosscheck(
         LeakageError: our effects were learned from test rows.
         DataError: effects or truth that are not one finite number per test row.
         ActionError: no action named where there are several treatments.
+        PropensityError: training rows in which nothing was left to chance.
         ParameterError: an unknown ``propensity``.
         MissingDependency: econml has no environment; the message says how to make it.
     """
@@ -115,6 +117,7 @@ def crosscheck(
     ours = _per_row(effect, test.n, "effect")
     true = None if truth is None else _per_row(truth, test.n, "truth")
     pair = train.contrast(action)
+    require_comparable(pair)
     y = pair.outcome(outcome)
     binary = bool(np.isin(y, (0.0, 1.0)).all())
     arrays: dict[str, NDArray[Any]] = {

@@ -44,6 +44,7 @@ class Logged:
         weight: (n,) row weights divided by their mean; None where rows count equally.
         clusters: (n,) codes of units that repeat, or None.
         shares_estimated: whether propensities are the observed shares of the arms (among the equally eligible).
+        actions: their labels.
     """
 
     y: Floats
@@ -54,6 +55,7 @@ class Logged:
     weight: Floats | None
     clusters: NDArray[np.intp] | None
     shares_estimated: bool
+    actions: tuple[str, ...]
 
     @property
     def n(self) -> int:
@@ -113,6 +115,7 @@ def look_at(log: DecisionLog, outcome: str | None, method: str, mu: ArrayLike | 
         weight=None if weight is None else weight / weight.mean(),
         clusters=log.clusters,
         shares_estimated=log.propensities is None,
+        actions=log.actions.names,
     )
 
 
@@ -162,10 +165,12 @@ def _ratio(logged: Logged, p: Floats, name: str) -> Floats:
     untried = (logged.propensity <= 0) & (p > 0)
     if untried.any():
         row, action = (int(i[0]) for i in np.nonzero(untried))
+        rows = int(np.count_nonzero(untried.any(axis=1)))
         raise PropensityError(
-            f"{name} takes action {action}, whose logged propensity is 0",
-            where=f"row {row}",
-            remedy="Nothing can be said of what was never tried; respect eligibility, or judge on rows with overlap.",
+            f"In {rows:,} of {logged.n:,} rows {name} takes an action whose logged propensity is 0",
+            where=f"first in row {row}, {logged.actions[action]!r}",
+            remedy="Nothing can be said of what was never tried: judge on the rows with a choice, log.overlapping(), "
+            "or a policy that differs from the logged one only there.",
         )
     return logged.taken(p) / logged.taken(logged.propensity)
 
@@ -233,6 +238,7 @@ def _share_groups(shares: Floats) -> tuple[Floats, NDArray[np.intp]]:
 def action_scores(logged: Logged, judged: Judged | None = None) -> Floats:
     """(n, A) scores whose conditional means are μ_a(x): μ̂_a + 1{A=a}(Y − μ̂_a)/e_a, with μ̂ = 0 for IPS.
 
+    Where e_a = 0 the score is μ̂_a alone.
     A policy's value is mean(Σ_a π_a · score_a). SNIPS, being a ratio, has scores around the policy ``judged``, with
     (Y − V)/mean(w) in the place of Y.
     """

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from persuadable.errors import ParameterError
+from persuadable.errors import ParameterError, PropensityError
 from persuadable.policies import CalibratedPolicy, Policy, RandomPolicy, TreatAll, TreatNone
 from persuadable.policies.base import check_eligible
 from persuadable.policies.calibrated import Scored, place
@@ -273,7 +273,19 @@ def judged_plan(logged: Logged, plan: Plan) -> Judged:
 
 
 def marginal_effect(logged: Logged, judged: Judged, scored: Scored, rule: Threshold) -> float:
-    """γ = E[Γ_best − Γ_0 | S = t], the effect of the unit at which the budget ends."""
+    """γ = E[Γ_best − Γ_0 | S = t], the effect of the unit at which the budget ends.
+
+    Raises:
+        PropensityError: weights alone would have to tell what an action with propensity 0 brings.
+    """
+    best = np.take_along_axis(logged.propensity, scored.action[:, None], axis=1)[:, 0]
+    impossible = np.isfinite(scored.score) & ((best <= 0) | (logged.propensity[:, 0] <= 0))
+    if logged.mu is None and impossible.any():
+        raise PropensityError(
+            f"In {int(impossible.sum()):,} of {logged.n:,} rows the control or the policy's treatment had propensity "
+            f"0, so method={logged.method!r} cannot tell what moving the threshold would change",
+            remedy="Use method='dr', or judge on log.overlapping().",
+        )
     scores = action_scores(logged, judged)
     gain = np.take_along_axis(scores, scored.action[:, None], axis=1)[:, 0] - scores[:, 0]
     return effect_at_threshold(scored.score, gain, rule.threshold, rule.share, logged.weight)
@@ -332,13 +344,19 @@ def _valued(
 
 
 def _cost(log: DecisionLog, plan: Plan, logged: Logged, alpha: float) -> Estimate | None:
-    """Mean cost per head by the same method; for "dr" the arms' mean costs stand in for cross-fitted ones."""
+    """Mean cost per head by the same method."""
+    costs = look_at_cost(log, logged.method)
+    if costs is None:
+        return None
+    judged = judged_plan(costs, plan)
+    return costs.estimate(judged.value, judged.psi, alpha, f"cost of {plan.name}", judged.ess)
+
+
+def look_at_cost(log: DecisionLog, method: str) -> Logged | None:
+    """What judging needs of the cost; for "dr" the arms' mean costs stand in for cross-fitted ones."""
     if log.cost_name is None:
         return None
-    mu = arm_mean_outcomes(log, log.cost_name) if logged.method == "dr" else None
-    look = look_at(log, log.cost_name, logged.method, mu)
-    judged = judged_plan(look, plan)
-    return look.estimate(judged.value, judged.psi, alpha, f"cost of {plan.name}", judged.ess)
+    return look_at(log, log.cost_name, method, arm_mean_outcomes(log, log.cost_name) if method == "dr" else None)
 
 
 def arm_mean_outcomes(log: DecisionLog, outcome: str | None = None) -> Floats:

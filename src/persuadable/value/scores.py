@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persuadable.errors import ActionError, DataError, ParameterError, PropensityError
+from persuadable.log.checks import require_comparable
+from persuadable.log.views import standing_for_all
 from persuadable.value.estimate import Codes, Floats, cluster_codes
 
 if TYPE_CHECKING:
@@ -72,9 +74,10 @@ def compare_arms(log: DecisionLog, *, outcome: str | None = None, action: str | 
 
     Raises:
         ActionError: no such treatment, none chosen of several, or an arm without rows.
-        PropensityError: one of the two actions was impossible for a row.
+        PropensityError: one of the two actions had propensity 0 in a row where it was allowed.
     """
     code = log.actions.treatment(action)
+    require_comparable(log, code)
     keep = (log.action == 0) | (log.action == code)
     if log.eligible is not None:
         keep &= log.eligible[:, code]
@@ -129,10 +132,11 @@ def _two_arm_propensity(e_treat: NDArray[Any], e_control: NDArray[Any], rows: Co
     impossible = (e_treat <= 0) | (e_control <= 0)
     if impossible.any():
         first = int(np.flatnonzero(impossible)[0])
+        arm = "control" if e_control[first] <= 0 else "treatment"
         raise PropensityError(
-            f"An arm has propensity 0: control {e_control[first]:.4g}, treatment {e_treat[first]:.4g}",
-            where=f"row {first if rows is None else rows[first]}",
-            remedy="No effect can be learned where one arm is impossible; take the rows where both are eligible.",
+            f"Among rows with the same eligibility nobody took the {arm}",
+            where=f"row {first if rows is None else rows[first]} and {int(impossible.sum()) - 1:,} more",
+            remedy="Nothing can be compared there; take the rows whose eligibility has both arms.",
         )
     share = np.asarray(e_treat, dtype=np.float64) / (np.asarray(e_treat, dtype=np.float64) + e_control)
     return float(share[0]) if constant else share
@@ -144,11 +148,7 @@ def _standing_for_all(
     """Row weights over P(one of the two), with the same mean; as they are where that chance is constant."""
     if rows is None or (e_treat.strides[0] == 0 and e_control.strides[0] == 0):
         return weight
-    either = np.asarray(e_treat[rows], dtype=np.float64) + e_control[rows]
-    if np.ptp(either) <= 1e-6:
-        return weight
-    inverse = 1.0 / either if weight is None else weight / either
-    return np.asarray(inverse * ((1.0 if weight is None else weight.mean()) / inverse.mean()))
+    return standing_for_all(weight, np.asarray(e_treat[rows], dtype=np.float64) + e_control[rows])
 
 
 def uplift_scores(
