@@ -1,4 +1,4 @@
-"""Writes the measured figures into README.md and docs/speed.md, from the JSON files beside this script.
+"""Writes the measured figures into the README, docs/speed.md and docs/operations.md, from the JSON files beside this.
 
 ``python benchmarks/figures.py`` rewrites what stands between ``<!-- figures: NAME -->`` and ``<!-- end -->``;
 ``--check`` only says whether the documents agree with the files, and fails where they do not.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-DOCUMENTS = (HERE.parent / "README.md", HERE.parent / "docs" / "speed.md")
+DOCUMENTS = (HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "operations")))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PACKAGES = ("ours", "econml", "metalearners", "causalml")
 
@@ -171,6 +171,97 @@ def judging() -> str:
     )
 
 
+def service() -> str:
+    """Requests a second and CPU time beside the trivial handler."""
+    heads = (
+        "one worker",
+        "requests/s",
+        "of the trivial GET's",
+        "CPU µs",
+        "of the trivial GET's, inverted",
+        "p50 ms at half load",
+        "p99 ms",
+    )
+    return table(
+        heads,
+        [
+            (
+                case["name"],
+                f"{case['per_second']:,.0f}",
+                f"{case['ratio']:.2f}",
+                f"{case['cpu']:.0f}",
+                f"{case['cpu_ratio']:.2f}",
+                f"{case['p50']:.1f}",
+                f"{case['p99']:.1f}",
+            )
+            for case in load("SERVICE")["cases"]
+        ],
+    )
+
+
+def batches() -> str:
+    """Many users at once."""
+    return table(
+        ("users at once", "users/s", "CPU µs each"),
+        [(b["name"], f"{b['per_second']:,.0f}", f"{b['cpu']:.1f}") for b in load("SERVICE")["batches"]],
+    )
+
+
+def memory() -> str:
+    """Memory under load over time."""
+    m = load("SERVICE")["memory"]
+    return table(
+        ("minutes", "requests", "MB before", "MB at the end", "drift, MB per hour", "95% interval"),
+        [
+            (
+                f"{m['seconds'] / 60:.0f}",
+                f"{m['requests']:,}",
+                f"{m['first']:.0f}",
+                f"{m['last']:.0f}",
+                f"{m['drift']:+.1f}",
+                f"{m['low']:+.1f} to {m['high']:+.1f}",
+            )
+        ],
+    )
+
+
+def faults() -> str:
+    """What was broken on purpose, and what became of what had been acknowledged."""
+    found = load("FAULTS")
+
+    def held(*runs: dict[str, Any]) -> list[int]:
+        return [sum(run[name] for run in runs) for name in ("decisions", "outcomes", "lost", "doubled")]
+
+    rows = [(f"{f['kills']} workers killed (SIGKILL), {f['database']}", held(f)) for f in found["kills"]]
+    rows += [
+        (f"{f['stops']} stops of PostgreSQL, {f['of which crashes']} of them crashes", held(f))
+        for f in found["stopped_database"]
+    ]
+    rows.append((f"{len(found['full_disk'])} times a full disk, SQLite", held(*found["full_disk"])))
+    return table(
+        ("fault, under load", "decisions acknowledged", "outcomes acknowledged", "lost", "doubled"),
+        [(what, *(f"{n:,}" for n in numbers)) for what, numbers in rows],
+    )
+
+
+def budgets() -> str:
+    """Races for the last places of a budget."""
+    return table(
+        ("8 clients, 2 workers", "budgets", "places each", "treated", "refused a place", "beyond the budget"),
+        [
+            (
+                f["database"],
+                f"{f['rounds']}",
+                f"{f['budget']:,}",
+                f"{f['treated']:,}",
+                f"{f['worth treating but without a place']:,}",
+                f"{f['exceeded by']}",
+            )
+            for f in load("FAULTS")["exact_budget"]
+        ],
+    )
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "front": front,
     "judging": judging,
@@ -179,6 +270,11 @@ FIGURES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "hillstrom": hillstrom,
     "agreement": agreement,
+    "service": service,
+    "batches": batches,
+    "memory": memory,
+    "faults": faults,
+    "budgets": budgets,
 }
 
 

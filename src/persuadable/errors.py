@@ -14,6 +14,7 @@
     ├── LeakageError                      rows used for learning offered again for judging
     ├── BundleError                       an artefact that is damaged, incomplete or too new
     ├── DatasetUnavailable                data that is neither here nor to be had
+    ├── StoreError                        the decision store refuses, or cannot be reached (service.store.errors)
     └── MissingDependency (ImportError)   an optional library that is not installed
 
 Every message has three parts: what is wrong, where, and the remedy.
@@ -74,6 +75,10 @@ class BundleError(PersuadableError):
 
 class DatasetUnavailable(PersuadableError):
     """A data set is neither in a folder, nor in the cache, nor to be downloaded."""
+
+
+class StoreError(PersuadableError):
+    """The decision store refuses what was asked of it, or cannot be reached."""
 
 
 class MissingDependency(PersuadableError, ImportError):

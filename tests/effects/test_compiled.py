@@ -168,3 +168,14 @@ def test_what_cannot_be_answered_is_refused() -> None:
         quick.effects_and_stderr(np.zeros((1, 4), np.float32), "sales")
     with pytest.raises(ParameterError, match=r"\(n, 4\) float32"):
         quick.effects(np.zeros((1, 5), np.float32))
+
+
+def test_a_binary_outcome_is_predicted_to_the_last_bit() -> None:
+    # A threshold is a predicted effect: one bit away, a lottery at the threshold becomes a sure treatment.
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 3, (2_000, 3)).astype(np.float32)
+    for seed in range(12):
+        action = rng.integers(0, 2, 2_000)
+        y = (rng.random(2_000) < rng.uniform(0.02, 0.98) * (0.6 + 0.2 * values[:, 0] * action)).astype(float)
+        learner = TLearner(trees=Trees(n_trees=10, max_depth=3), random_state=seed).fit(values, y, treatment=action)
+        np.testing.assert_array_equal(CompiledLearner(learner).effects(values), np.asarray(learner.effect(values)))

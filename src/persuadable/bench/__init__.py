@@ -1,4 +1,4 @@
-"""Measured against the peers: speed and memory of learners and evaluation, accuracy on a known truth."""
+"""Measured against the peers: speed and memory, accuracy on a known truth; and what serving costs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from persuadable.bench.accuracy import Accuracy, accuracy
 from persuadable.bench.agreement import Agreements, agreement
 from persuadable.bench.hillstrom import Gain, Splits, hillstrom
 from persuadable.bench.race import Race, Run
+from persuadable.bench.service import ServiceSpeed, service_speed
 from persuadable.bench.speed import evaluation, learners
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "Gain",
     "Race",
     "Run",
+    "ServiceSpeed",
     "Splits",
     "accuracy",
     "agreement",
     "evaluation",
     "hillstrom",
     "learners",
+    "service_speed",
 ]

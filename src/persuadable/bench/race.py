@@ -153,7 +153,7 @@ def race(
     runs = tuple(_summary(name, measured[name], unit, failed.get(name, "")) for name in names)
     results = {name: m[-1]["result"] for name, m in measured.items() if m and "result" in m[-1]}
     kept = {key: settings[key] for key in (settings if shown is None else shown)}
-    machine = {"processor": _processor(), "system": platform.system(), "python": platform.python_version()}
+    machine = {"processor": processor(), "system": platform.system(), "python": platform.python_version()}
     return Race(title, {**kept, "threads": threads, "repeats": repeats}, runs, floor, machine), results
 
 
@@ -207,7 +207,7 @@ def _version(package: str) -> str:
     return ""
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -18,6 +18,7 @@ from persuadable.spaces import Discrete
 
 __all__ = ["learner_from_state", "learner_state"]
 
+LONGEST_LABEL, MOST_LABELS = 256, 1_000
 KINDS: Mapping[str, type[Learner]] = {
     kind.__name__: kind for kind in (SLearner, TLearner, XLearner, RLearner, DRLearner)
 }
@@ -122,9 +123,14 @@ def _require(fits: bool | np.bool_, what: str) -> None:
 
 
 def _texts(told: Any, what: str) -> tuple[str, ...]:
-    fits = isinstance(told, list) and told and all(isinstance(v, str) and v for v in told)
+    fits = isinstance(told, list) and 0 < len(told) <= MOST_LABELS and all(_is_label(v) for v in told)
     _require(bool(fits) and len(set(told)) == len(told), f"{what} are {str(told)[:80]}")
     return tuple(told)
+
+
+def _is_label(told: Any) -> bool:
+    """Whether a database can keep it: short, and without control characters."""
+    return isinstance(told, str) and 0 < len(told) <= LONGEST_LABEL and not any(c < " " for c in told)
 
 
 def _column(name: Any, kind: Any, categories: Any) -> Column:

@@ -7,6 +7,7 @@ matrices. Here the trees are read once into flat arrays and walked by machine co
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -255,7 +256,8 @@ class _Forest:
         base = np.atleast_1d(np.array(json.loads(parameters["base_score"]), dtype=np.float32))
         if loss == "logistic":
             within = np.clip(base, RAREST, np.float32(1) - RAREST)
-            base = -np.log(np.float32(1) / within - np.float32(1))
+            # As XGBoost's logf rounds it: NumPy's float32 logarithm may end one digit away.
+            base = np.array([-math.log(p) for p in (np.float32(1) / within - np.float32(1)).tolist()], np.float32)
         if loss == "softmax":
             self.softmax.append(slice(len(self.base), len(self.base) + len(base)))
         group = np.array(booster["model"]["tree_info"])

@@ -28,7 +28,7 @@ def evaluation(study: Study) -> dict[str, Any]:
     """
     return {
         "outcome": study.budgets.outcome,
-        "binary": study.log.cost_name is None and study.log.is_binary(),
+        "binary": study.log.is_binary(study.budgets.outcome),
         "alpha": study.plan.alpha,
         "rows": study.test.n,
         "treatments": list(study.log.actions.treatments),

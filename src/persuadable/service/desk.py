@@ -1,0 +1,110 @@
+"""The way from units to decisions: intake, champion and challenger, and then the store's writer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from persuadable.service import grants
+from persuadable.service.core import Service, now
+from persuadable.service.deployment import Line, Serving
+from persuadable.service.intake import Counts, Refused, Taken
+from persuadable.service.records import Answer, Budget, Decision, Order, Proposal, Shadow
+from persuadable.service.scoring import shadows
+from persuadable.service.wire import Terms, Unit
+
+__all__ = ["Desk", "ordered"]
+
+# So many units are scored within a fraction of a millisecond; more go to a thread, and others are answered meanwhile.
+AT_ONCE = 16
+
+
+class Desk:
+    """Scores units and has them decided on."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def score(self, line: Line, units: Sequence[Unit], terms: Terms) -> Sequence[Decision]:
+        """What would be decided, without remembering it.
+
+        Raises:
+            Refused: features break the contract.
+        """
+        order = await self.order(line, units, terms, key=None, digest=b"")
+        settled = grants.settle(order.proposals, order.budget.units, self._service.rng)
+        self._service.metrics.scored(len(units))
+        return grants.decisions(order, settled, None, now())
+
+    async def decide(self, order: Order) -> Answer:
+        """What is decided; durable when this returns.
+
+        Raises:
+            StoreError: nothing was recorded.
+        """
+        answer = await self._service.writer.decide(order)
+        self._service.metrics.decided(answer.decisions, replayed=answer.replayed)
+        return answer
+
+    async def order(self, line: Line, units: Sequence[Unit], terms: Terms, *, key: str | None, digest: bytes) -> Order:
+        """The order for the units of one request.
+
+        Raises:
+            Refused: features break the contract.
+        """
+        budget = line.champion.model.budget(terms, len(units))
+        if len(units) <= AT_ONCE:
+            proposals = self._proposed(line, units, terms, budget)
+        else:
+            proposals = await asyncio.to_thread(self._proposed, line, units, terms, budget)
+        return ordered(line, budget, proposals, key, digest)
+
+    def take(self, champion: Serving, units: Sequence[Unit]) -> Taken:
+        """The units' features as the champion takes them; how they broke the contract is counted.
+
+        Raises:
+            Refused: features break the contract.
+        """
+        try:
+            taken = champion.intake.take(units)
+        except Refused as error:
+            self.count(error.counts)
+            raise
+        if taken.counts:
+            self.count(taken.counts)
+        return taken
+
+    def _proposed(self, line: Line, units: Sequence[Unit], terms: Terms, budget: Budget) -> list[Proposal]:
+        return self.propose(line, units, self.take(line.champion, units), terms, budget, len(units))
+
+    def propose(
+        self, line: Line, units: Sequence[Unit], taken: Taken, terms: Terms, budget: Budget, among: int
+    ) -> list[Proposal]:
+        """What the champion proposes, and beside it what the challenger would.
+
+        Args:
+            line: the bundles.
+            units, taken: who, and their features as the champion takes them.
+            terms, budget: what the request says of its budget, and what that means to the champion.
+            among: number of units in the whole request.
+        """
+        return line.champion.model.propose(units, taken, budget, self._shadows(line, units, terms, among))
+
+    def _shadows(self, line: Line, units: Sequence[Unit], terms: Terms, among: int) -> list[Shadow | None] | None:
+        if (challenger := line.challenger) is None:
+            return None
+        told, error = shadows(challenger.model, challenger.intake, units, terms, among)
+        if error is not None:
+            self._service.metrics.shadow_failed()
+            self._service.log.warning("shadow", bundle=challenger.version, failed=type(error).__name__)
+        return told
+
+    def count(self, counts: Counts) -> None:
+        """Count how features broke the contract."""
+        self._service.metrics.violated(counts)
+
+
+def ordered(line: Line, budget: Budget, proposals: Sequence[Proposal], key: str | None, digest: bytes) -> Order:
+    """An order of the champion's proposals."""
+    model = line.champion.model
+    return Order(key, digest, budget, tuple(proposals), model.actions, model.version, model.contract_version)

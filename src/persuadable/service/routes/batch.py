@@ -1,0 +1,237 @@
+"""Deciding for many: /v1/decide/batch. Users come and decisions go as lines or as Arrow, a thousand at a time.
+
+The body is spooled to a temporary file first, so that a slow sender holds no transaction and the number of users is
+known before the first is decided. Each thousand is a transaction of its own, idempotent under the request's key and its
+own number: a batch that broke off is sent again, and what had been decided is answered again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO
+
+from starlette.responses import Response, StreamingResponse
+
+from persuadable.errors import StoreError
+from persuadable.service import arrow, wire
+from persuadable.service.core import Service
+from persuadable.service.deployment import Line
+from persuadable.service.desk import Desk, ordered
+from persuadable.service.problems import Problem
+from persuadable.service.records import Decision, Order
+from persuadable.service.refusals import problem_of
+from persuadable.service.routes.decide import idempotency_key
+from persuadable.service.routes.replies import ArrowReply, LineReply, Reply, Told
+from persuadable.service.routes.route import Call, require_length, require_type, too_large
+from persuadable.service.wire import Terms, Unit, WireError
+
+__all__ = ["Batch"]
+
+NDJSON, ARROW = "application/x-ndjson", "application/vnd.apache.arrow.stream"
+CHUNK = 1_000
+Numbered = tuple[int, Unit | WireError]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """One batch under way.
+
+    Attributes:
+        line: the bundles it began with.
+        terms: what it says of its budget.
+        among: how many users it names.
+        key: its idempotency key, if any.
+        digest: sha256 of what it asks.
+    """
+
+    line: Line
+    terms: Terms
+    among: int
+    key: str | None
+    digest: bytes
+
+    def part(self, number: int) -> tuple[str | None, bytes]:
+        """Key and digest of one of its parts."""
+        key = None if self.key is None else f"{self.key} {number}"
+        return key, hashlib.sha256(self.digest + number.to_bytes(8, "big")).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some of the users: all of them, the order for those who can be decided, and why the others cannot."""
+
+    users: Sequence[Numbered]
+    order: Order | None
+    problems: dict[int, Problem]
+
+
+class Batch:
+    """The endpoint that decides for many users."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._desk = service, Desk(service)
+
+    async def decide_batch(self, call: Call) -> Response:
+        """Decide for many users, and remember it. Each thousand is durable before its decisions are answered.
+
+        One answer for each user, in order: the decision, or the line and a problem. Where the store fails half-way, the
+        remaining lines say so; the same request with the same `Idempotency-Key` goes on where it broke off.
+        """
+        media = require_type(call, NDJSON, ARROW)
+        replies = _accepted(call)
+        terms, key = wire.read_query(dict(call.parameters())), idempotency_key(call)
+        line = self._service.lineup.serving()
+        file = tempfile.TemporaryFile(prefix="persuadable-batch-")  # noqa: SIM115 - the answer outlives this call
+        try:
+            digest = await self._spool(call, file)
+            among, users = await asyncio.to_thread(self._opened, file, media)
+            asked = hashlib.sha256(digest + repr(terms).encode()).digest()
+            batch = _Batch(line, terms, among, key, asked)
+            parts = self._answers(batch, users, file)
+            first = await anext(parts)
+        except BaseException:
+            file.close()
+            raise
+        reply: Reply = ArrowReply(line.champion.model.actions) if replies == ARROW else LineReply()
+        return StreamingResponse(_written(reply, first, parts), media_type=replies)
+
+    async def _spool(self, call: Call, file: BinaryIO) -> bytes:
+        """Write the body to a file; its sha256.
+
+        Raises:
+            Problem: it is too large, or there is no room for it.
+        """
+        most = self._service.settings.max_batch_bytes
+        require_length(call.scope, most)
+        digest, size, more = hashlib.sha256(), 0, True
+        while more:
+            message = await call.receive()
+            if message["type"] == "http.disconnect":
+                raise Problem("malformed", "The body broke off")
+            body, more = message.get("body", b""), message.get("more_body", False)
+            size += len(body)
+            if size > most:
+                raise too_large(most)
+            digest.update(body)
+            try:
+                file.write(body)
+            except OSError as error:
+                raise Problem("store-full", "There is no room to keep the body while it is answered") from error
+        return digest.digest()
+
+    def _opened(self, file: BinaryIO, media: str) -> tuple[int, Iterator[Numbered]]:
+        """How many users the file names, and each with its line.
+
+        Raises:
+            Problem: none or too many.
+            ArrowError: it is no Arrow stream.
+        """
+        most = self._service.settings.max_batch_units
+        file.seek(0)
+        among = arrow.rows(file) if media == ARROW else sum(1 for raw in file if not raw.isspace())
+        if not 1 <= among <= most:
+            said = f"The batch names {among:,} users; send 1 to {most:,}"
+            raise Problem("too-large" if among else "invalid", said, errors=[("", said)])
+        if media == ARROW:
+            return among, _rows(arrow.read(file))
+        file.seek(0)
+        return among, wire.read_lines(file)
+
+    async def _answers(self, batch: _Batch, users: Iterator[Numbered], file: BinaryIO) -> AsyncIterator[list[Told]]:
+        """The answers of each part; while one is written, the next is scored."""
+        failed: Problem | None = None
+        number = 0
+        try:
+            coming = asyncio.create_task(asyncio.to_thread(self._part, batch, users, number))
+            while (part := await coming).users:
+                number += 1
+                coming = asyncio.create_task(asyncio.to_thread(self._part, batch, users, number))
+                made: Sequence[Decision] = ()
+                if part.order is not None and failed is None:
+                    try:
+                        made = (await self._desk.decide(part.order)).decisions
+                    except StoreError as error:
+                        failed = problem_of(error)
+                        if number == 1 or failed is None:
+                            await coming
+                            raise
+                yield _told(part, made, failed)
+        finally:
+            file.close()
+
+    def _part(self, batch: _Batch, users: Iterator[Numbered], number: int) -> _Part:
+        """Read, check and score the next users."""
+        some = list(islice(users, CHUNK))
+        readable = [(i, user) for i, (_, user) in enumerate(some) if isinstance(user, Unit)]
+        problems = {i: _problem(user) for i, (_, user) in enumerate(some) if isinstance(user, WireError)}
+        if not readable:
+            return _Part(some, None, problems)
+        champion = batch.line.champion
+        kept, taken, refused = champion.intake.sift([user for _, user in readable])
+        self._desk.count(taken.counts)
+        for j, error in refused.items():
+            problems[readable[j][0]] = _problem(error)
+            self._desk.count(error.counts)
+        if not kept:
+            return _Part(some, None, problems)
+        units = [readable[j][1] for j in kept]
+        budget = champion.model.budget(batch.terms, batch.among)
+        proposals = self._desk.propose(batch.line, units, taken, batch.terms, budget, batch.among)
+        return _Part(some, ordered(batch.line, budget, proposals, *batch.part(number)), problems)
+
+
+def _problem(error: Exception) -> Problem:
+    problem = problem_of(error)
+    if problem is None:
+        raise error
+    return problem
+
+
+def _told(part: _Part, made: Sequence[Decision], failed: Problem | None) -> list[Told]:
+    """What each user is told. Decisions are in the order of those who were decided, now or when the key was new."""
+    answers = []
+    coming = iter(made)
+    decision = next(coming, None)
+    for i, (line, user) in enumerate(part.users):
+        unit = user.unit if isinstance(user, Unit) else None
+        if decision is not None and unit == decision.unit:
+            answers.append(Told(line, unit, decision, None))
+            decision = next(coming, None)
+        else:
+            answers.append(Told(line, unit, None, part.problems.get(i) or failed or NOT_THEN))
+    return answers
+
+
+NOT_THEN = Problem("idempotency", "When this Idempotency-Key was new, this user could not be decided")
+
+
+def _rows(frame: object) -> Iterator[Numbered]:
+    """Each row of a frame, with its number from 1."""
+    for number, row in enumerate(frame.iter_rows(named=True, buffer_size=CHUNK), start=1):  # type: ignore[attr-defined]
+        try:
+            yield number, wire.read_row(row)
+        except WireError as error:
+            yield number, error
+
+
+def _accepted(call: Call) -> str:
+    """The format of the answer: lines, unless only Arrow is accepted, or it comes first."""
+    for told in (call.header(b"accept") or "*/*").split(","):
+        media = told.partition(";")[0].strip().lower()
+        if media in (NDJSON, "*/*", "application/*"):
+            return NDJSON
+        if media == ARROW:
+            return ARROW
+    raise Problem("not-acceptable", "The answer is lines of JSON or Arrow", remedy=f"Accept {NDJSON} or {ARROW}.")
+
+
+async def _written(reply: Reply, first: list[Told], parts: AsyncIterator[list[Told]]) -> AsyncIterator[bytes]:
+    yield await asyncio.to_thread(reply.part, first)
+    async for part in parts:
+        yield await asyncio.to_thread(reply.part, part)
+    yield reply.end

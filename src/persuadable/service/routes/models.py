@@ -1,0 +1,69 @@
+"""The model that decides: why, at which budget, and what is known of it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.responses import Response
+
+from persuadable.service import wire
+from persuadable.service.core import Service
+from persuadable.service.desk import Desk
+from persuadable.service.problems import Problem
+from persuadable.service.routes.route import JSON, Call, answer, json_of, require_type
+
+__all__ = ["Models"]
+
+MOST_SHARES = 1_001
+EVERY_PERCENT = tuple(i / 100 for i in range(101))
+
+
+class Models:
+    """The endpoints about the champion."""
+
+    def __init__(self, service: Service) -> None:
+        self._service, self._desk = service, Desk(service)
+
+    async def explain(self, call: Call) -> Response:
+        """What moved one user's effect, by exact tree SHAP: `base` and the contributions add up to `effect`."""
+        require_type(call, JSON)
+        request = wire.read_explain(await call.body(self._service.settings.max_body_bytes))
+        champion = self._service.lineup.serving().champion
+        taken = self._desk.take(champion, [request.unit])
+        told = await asyncio.to_thread(champion.model.explain, request.unit, taken, request.treatment)
+        return json_of(told)
+
+    async def policy(self, call: Call) -> Response:
+        """The budget curve: for each share of users, the threshold, and what it is expected to bring.
+
+        Expected on the users the policy was calibrated on; `held_out` repeats what the bundle's evaluation measured.
+        """
+        champion = self._service.lineup.serving().champion
+        told = [value for name, value in call.parameters() if name == "shares"]
+        wanted = _shares(",".join(told)) if told else EVERY_PERCENT
+        return json_of(await asyncio.to_thread(champion.model.policy_document, wanted))
+
+    async def model_card(self) -> Response:
+        """The model card: what it was learned from, for what, and its limits."""
+        return answer(self._service.lineup.serving().champion.card)
+
+    async def contract(self) -> Response:
+        """What the features must look like."""
+        return answer(self._service.lineup.serving().champion.contract)
+
+    async def evaluation(self) -> Response:
+        """How the model and its policy did on held-out rows, as measured when the bundle was made."""
+        if (told := self._service.lineup.serving().champion.evaluation) is None:
+            raise Problem("no-evaluation", "The bundle in service was made without an evaluation")
+        return answer(told)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        shares = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        shares = ()
+    if not shares or len(shares) > MOST_SHARES or not all(0.0 <= share <= 1.0 for share in shares):
+        said = f"shares are not up to {MOST_SHARES:,} numbers from 0 to 1, separated by commas"
+        raise Problem("invalid", said, errors=[("shares", said)])
+    return shares

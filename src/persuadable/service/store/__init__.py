@@ -1,0 +1,52 @@
+"""The decision store: every decision and outcome, kept before it is acknowledged, in SQLite or PostgreSQL."""
+
+from __future__ import annotations
+
+from persuadable.service.store.bundles import StoredBundle
+from persuadable.service.store.deployment import Deployed
+from persuadable.service.store.erasure import Erasure
+from persuadable.service.store.errors import (
+    BundleTooLarge,
+    DeploymentConflict,
+    Erased,
+    KeyReused,
+    MixedExport,
+    StoreBusy,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+    UnknownBundle,
+    UnknownDecisions,
+    UnknownKey,
+)
+from persuadable.service.store.keys import ApiKey, Role, digest_of, id_of
+from persuadable.service.store.live import Live
+from persuadable.service.store.problems import Problem
+from persuadable.service.store.store import Store
+from persuadable.service.store.writer import Writer
+
+__all__ = [
+    "ApiKey",
+    "BundleTooLarge",
+    "Deployed",
+    "DeploymentConflict",
+    "Erased",
+    "Erasure",
+    "KeyReused",
+    "Live",
+    "MixedExport",
+    "Problem",
+    "Role",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoreFull",
+    "StoreUnavailable",
+    "StoredBundle",
+    "UnknownBundle",
+    "UnknownDecisions",
+    "UnknownKey",
+    "Writer",
+    "digest_of",
+    "id_of",
+]

@@ -1,0 +1,245 @@
+"""The log back out: decisions and what came of them, as the Parquet file a DecisionLog is read from.
+
+It is written page by page from one snapshot of the database, in memory that does not grow with the number of rows.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import orjson
+from sqlalchemy import ColumnElement, Connection, Row, and_, select, true
+
+from persuadable.errors import ParameterError
+from persuadable.features import Column, label_text
+from persuadable.log.exchange import ROLES, roles_document
+from persuadable.service.store import ids
+from persuadable.service.store.connect import Database
+from persuadable.service.store.errors import MixedExport, StoreError, StoreFull
+from persuadable.service.store.moments import micros
+from persuadable.service.store.outcomes import in_force
+from persuadable.service.store.tables import decisions, outcomes
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["Missing", "Which", "export"]
+
+Missing = Literal["null", "zero", "drop"]
+
+PAGE = 10_000  # decisions held in memory at a time
+LARGEST = float(np.finfo(np.float32).max)  # as far as a feature goes
+OURS = ("decision_id", "time", "unit", "action", "reason", "bundle", "campaign")
+
+
+@dataclass(frozen=True, slots=True)
+class Which:
+    """Which decisions: made from ``since`` on and before ``until``, by a bundle, in a campaign; None is any."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    bundle: str | None = None
+    campaign: str | None = None
+
+    def condition(self) -> ColumnElement[bool]:
+        """The same in SQL. Times are looked up by the ids, which begin with them."""
+        its = decisions.c
+        said: list[ColumnElement[bool]] = [true()]
+        if self.since is not None:
+            since = micros(self.since)
+            said += [its.decision_id >= ids.first_at(since), its.made_at >= since]
+        if self.until is not None:
+            until = micros(self.until)
+            said += [its.decision_id < ids.first_at(until + 1000), its.made_at < until]
+        if self.bundle is not None:
+            said.append(its.bundle == self.bundle)
+        if self.campaign is not None:
+            said.append(its.campaign == self.campaign)
+        return and_(*said)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The file's columns.
+
+    Attributes:
+        features: the model's, under their own names.
+        ours: what the store calls a column → what the file does; a "_" is added to a name that is taken.
+        propensities: action → its column, the control first.
+        outcomes: outcome → its column.
+    """
+
+    features: tuple[Column, ...]
+    ours: Mapping[str, str]
+    propensities: Mapping[str, str]
+    outcomes: Mapping[str, str]
+
+    @classmethod
+    def of(cls, features: Sequence[Column], actions: Sequence[str], reported: Sequence[str]) -> Layout:
+        """A layout in which every column has a name of its own."""
+        taken = {column.name for column in features}
+
+        def free(name: str) -> str:
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            return name
+
+        return cls(
+            features=tuple(features),
+            outcomes={name: free(name) for name in reported},
+            ours={name: free(name) for name in OURS},
+            propensities={action: free(f"propensity of {action}") for action in actions},
+        )
+
+    def roles(self) -> str:
+        """What ``DecisionLog.read`` needs to know."""
+        return roles_document(
+            action=self.ours["action"],
+            control=next(iter(self.propensities)),
+            outcomes=list(self.outcomes.values()),
+            features=[column.name for column in self.features],
+            categorical=[column.name for column in self.features if column.kind == "category"],
+            propensity=self.propensities,
+            unit=self.ours["unit"],
+            time=self.ours["time"],
+        )
+
+    def frame(self, rows: Sequence[Row[Any]], values: Mapping[str, Sequence[float | None]], missing: Missing) -> Any:
+        """A page of decisions, with the values of their outcomes, as a polars frame."""
+        import polars as pl
+
+        told = [orjson.loads(row.features) for row in rows]
+        chances = [orjson.loads(row.propensities) for row in rows]
+        for row, chance in zip(rows, chances, strict=True):
+            if chance.keys() != self.propensities.keys():
+                raise MixedExport([row.bundle])
+        kinds = {"time": pl.Datetime("us", "UTC")}
+        series = [
+            pl.Series(column, [getattr(row, _SOURCE.get(name, name)) for row in rows], dtype=kinds.get(name, pl.String))
+            for name, column in self.ours.items()
+        ]
+        for column in self.features:
+            read, kind = (_label, pl.String) if column.kind == "category" else (_number, pl.Float64)
+            series.append(pl.Series(column.name, [read(f.get(column.name)) for f in told], dtype=kind))
+        for action, name in self.propensities.items():
+            series.append(pl.Series(name, [chance[action] for chance in chances], dtype=pl.Float64))
+        for outcome, name in self.outcomes.items():
+            series.append(pl.Series(name, values[outcome], dtype=pl.Float64))
+        frame = pl.DataFrame(series)
+        reported = list(self.outcomes.values())
+        if missing == "zero":
+            return frame.with_columns(pl.col(reported).fill_null(0.0)) if reported else frame
+        return frame.drop_nulls(reported) if missing == "drop" and reported else frame
+
+
+_SOURCE = {"time": "made_at"}
+
+
+def export(
+    database: Database,
+    path: str | os.PathLike[str],
+    which: Which,
+    *,
+    columns: Sequence[Column],
+    actions: Sequence[str],
+    contract: str,
+    missing: Missing = "null",
+    primary: str | None = None,
+) -> int:
+    """Write decisions to a Parquet file that ``DecisionLog.read`` reads without arguments; how many rows.
+
+    See :meth:`persuadable.service.store.Store.export`.
+    """
+    if missing not in get_args(Missing):
+        raise ParameterError(f"missing={missing!r} is unknown", remedy=f"Choose one of {get_args(Missing)}.")
+    target = Path(path)
+
+    def work(connection: Connection) -> int:
+        database.take_your_time(connection)
+        _require_one_contract(connection, which, contract)
+        layout = Layout.of(columns, actions, _reported(connection, which, primary))
+        frames = (
+            layout.frame(rows, _values(connection, which, rows, layout.outcomes), missing)
+            for rows in _pages(connection, which)
+        )
+        return _write(target, frames, layout)
+
+    try:
+        return database.read(work)
+    except OSError as error:
+        if error.errno == 28:
+            raise StoreFull() from error
+        raise StoreError(f"The export cannot be written: {error.strerror}", where=str(target)) from error
+
+
+def _require_one_contract(connection: Connection, which: Which, contract: str) -> None:
+    made_by = select(decisions.c.bundle, decisions.c.contract).where(which.condition()).distinct()
+    pairs = [(row.bundle, row.contract) for row in connection.execute(made_by)]
+    if any(other != contract for _, other in pairs):
+        raise MixedExport(sorted({bundle for bundle, _ in pairs}))
+
+
+def _reported(connection: Connection, which: Which, primary: str | None) -> list[str]:
+    """Names of the outcomes reported for these decisions, the primary one first, the others by name."""
+    joined = outcomes.join(decisions, outcomes.c.decision_id == decisions.c.decision_id)
+    query = select(outcomes.c.name).select_from(joined).where(which.condition()).distinct()
+    return sorted(connection.execute(query).scalars(), key=lambda name: (name != primary, name))
+
+
+def _pages(connection: Connection, which: Which) -> Iterator[Sequence[Row[Any]]]:
+    columns = [decisions.c[name] for name in ("decision_id", "made_at", *OURS[2:], "propensities", "features")]
+    query = select(*columns).where(which.condition()).order_by(decisions.c.decision_id).limit(PAGE)
+    last = ""
+    while rows := connection.execute(query.where(decisions.c.decision_id > last)).all():
+        yield rows
+        last = rows[-1].decision_id
+
+
+def _values(
+    connection: Connection, which: Which, rows: Sequence[Row[Any]], reported: Iterable[str]
+) -> dict[str, list[float | None]]:
+    """The values in force of a page's decisions, by outcome."""
+    joined = outcomes.join(decisions, outcomes.c.decision_id == decisions.c.decision_id)
+    these = outcomes.c.decision_id.between(rows[0].decision_id, rows[-1].decision_id)
+    found = connection.execute(select(outcomes).select_from(joined).where(these, which.condition()))
+    place = {row.decision_id: i for i, row in enumerate(rows)}
+    values: dict[str, list[float | None]] = {name: [None] * len(rows) for name in reported}
+    for row in in_force(found):
+        values[row.name][place[row.decision_id]] = row.value
+    return values
+
+
+def _write(target: Path, frames: Iterable[pl.DataFrame], layout: Layout) -> int:
+    """Gather the frames' rows in one file, which appears under its name when it is whole."""
+    import polars as pl
+
+    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".export-") as folder:
+        parts, n = [Path(folder) / "empty.parquet"], 0
+        layout.frame([], {name: [] for name in layout.outcomes}, "null").write_parquet(parts[0])
+        for frame in frames:
+            parts.append(Path(folder) / f"{len(parts)}.parquet")
+            frame.write_parquet(parts[-1], compression="lz4")
+            n += len(frame)
+        whole = Path(folder) / "whole.parquet"
+        pl.scan_parquet(parts).sink_parquet(whole, metadata={ROLES: layout.roles()})
+        whole.replace(target)
+    return n
+
+
+def _number(value: Any) -> float | None:
+    """A feature's value as a number; None where it is missing, or none."""
+    if isinstance(value, int | float):
+        return min(max(float(value), -LARGEST), LARGEST)
+    return None
+
+
+def _label(value: Any) -> str | None:
+    return label_text(value) if isinstance(value, str | int | float) else None

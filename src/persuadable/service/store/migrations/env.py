@@ -1,0 +1,8 @@
+"""Run by Alembic, on the connection and in the transaction that :mod:`persuadable.service.store.upgrade` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+context.run_migrations()

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from driving import PATIENCE, free_port, wait_for
+
+SECRET = "psk_1_a-secret-nobody-should-read"
+
+
+def start(log: Path, port: int, service: str = "http://127.0.0.1:9") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "persuadable.cli", "app", "--service", service, "--port", str(port)]
+    with log.open("wb") as written:
+        return subprocess.Popen(
+            command, stdout=written, stderr=written, env=os.environ | {"PERSUADABLE_API_KEY": SECRET}
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_the_app_ends_when_told_and_keeps_its_key_to_itself(number: signal.Signals, tmp_path: Path) -> None:
+    port, log = free_port(), tmp_path / "app.log"
+    started = start(log, port)
+    try:
+        wait_for(f"http://127.0.0.1:{port}/_stcore/health")
+        family = [psutil.Process(started.pid), *psutil.Process(started.pid).children(recursive=True)]
+        assert len(family) > 1
+        assert not any(SECRET in " ".join(process.cmdline()) for process in family)
+        started.send_signal(number)
+        assert started.wait(PATIENCE) == 0
+        psutil.wait_procs(family, PATIENCE)
+        assert not any(process.is_running() for process in family)
+    finally:
+        started.kill()
+        started.wait()
+    told = log.read_text()
+    assert f"http://127.0.0.1:{port}" in told
+    assert SECRET not in told
+    assert "Traceback" not in told
+    assert "External URL" not in told  # found out by asking a server elsewhere
+
+
+def test_a_port_in_use_ends_it_with_words(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = int(taken.getsockname()[1])
+        assert start(log, port).wait(PATIENCE) != 0
+    assert str(port) in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+def test_a_wrong_address_ends_it_with_a_sentence(tmp_path: Path) -> None:
+    log = tmp_path / "app.log"
+    assert start(log, free_port(), service="127.0.0.1:8000").wait(PATIENCE) != 0
+    assert "'127.0.0.1:8000' is not the address of a service." in " ".join(log.read_text().split())

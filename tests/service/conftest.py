@@ -1,0 +1,17 @@
+"""Databases and bundles for the tests of the service."""
+
+from __future__ import annotations
+
+from bundles import arms_folder, bundle_folder, other_folder
+from databases import empty_url, postgres_server, sqlite_template, store, store_url
+
+__all__ = [
+    "arms_folder",
+    "bundle_folder",
+    "empty_url",
+    "other_folder",
+    "postgres_server",
+    "sqlite_template",
+    "store",
+    "store_url",
+]

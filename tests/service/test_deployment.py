@@ -1,0 +1,232 @@
+"""Bundles are checked, swapped, rolled back and shadowed, and no request is dropped meanwhile."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from bundles import users
+from clients import Client, client
+
+import persuadable as ps
+from persuadable.service import archive
+from persuadable.service.scoring import Model
+
+PEOPLE = users(20)
+
+
+@pytest.fixture
+def api(bundle_folder: Path, other_folder: Path, tmp_path: Path) -> Iterator[Client]:
+    with client(bundle_folder, tmp_path, bundles_folder=other_folder.parent) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def versions(bundle_folder: Path, other_folder: Path) -> tuple[str, str]:
+    return ps.Bundle.load(bundle_folder).version, ps.Bundle.load(other_folder).version
+
+
+def upload(api: Client, folder: Path, role: str = "champion", status: int = 201) -> Any:
+    return send(api, archive.pack(folder), role, status)
+
+
+def send(api: Client, packed: bytes, role: str = "champion", status: int = 201) -> Any:
+    answer = api.post(f"/v1/admin/bundles?as={role}", content=packed, headers={"Content-Type": "application/zip"})
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+def serves(api: Client) -> str:
+    version: str = api.post("/v1/score", json={"units": PEOPLE[:1]}).json()["bundle"]
+    return version
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_bundle_is_activated_and_taken_back(api: Client, other_folder: Path, versions: tuple[str, str]) -> None:
+    old, new = versions
+    assert serves(api) == old
+    told = upload(api, other_folder)
+    assert (told["version"], told["champion"], told["previous"]) == (new, new, old)
+    assert {bundle["version"] for bundle in told["known"]} == {old, new}
+    assert serves(api) == new, "in service when it is answered"
+    told = api.post("/v1/admin/bundles/rollback").json()
+    assert (told["champion"], told["previous"]) == (old, new)
+    assert serves(api) == old
+
+
+def test_there_is_nothing_to_roll_back_to_at_first(api: Client) -> None:
+    answer = api.post("/v1/admin/bundles/rollback")
+    assert (answer.status_code, answer.json()["type"]) == (409, "/problems/conflict")
+
+
+def test_a_bundle_is_named_by_folder_or_version(api: Client, versions: tuple[str, str]) -> None:
+    old, new = versions
+    assert api.post("/v1/admin/bundles", json={"path": "bundle"}).json()["champion"] == new
+    assert api.post("/v1/admin/bundles", json={"version": old}).json()["champion"] == old
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"path": "../bundle"}, 404),
+        ({"path": "/etc"}, 404),
+        ({"path": "."}, 404),
+        ({"path": "absent"}, 404),
+        ({"version": "00ff"}, 404),
+        ({"path": "a", "version": "b"}, 422),
+        ({}, 422),
+        ({"path": ""}, 422),
+        ({"path": "a\x00b"}, 422),
+        ({"version": None}, 422),
+        ([], 422),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_refused(api: Client, body: Any, status: int, versions: tuple[str, str]) -> None:
+    answer = api.post("/v1/admin/bundles", json=body)
+    assert answer.status_code == status, answer.text
+    assert serves(api) == versions[0]
+
+
+def test_without_a_bundles_folder_none_is_read(bundle_folder: Path, tmp_path: Path) -> None:
+    with client(bundle_folder, tmp_path) as api:
+        answer = api.post("/v1/admin/bundles", json={"path": str(bundle_folder)})
+        assert answer.json()["type"] == "/problems/unknown-bundle"
+
+
+def test_a_damaged_bundle_changes_nothing(api: Client, other_folder: Path, versions: tuple[str, str]) -> None:
+    packed = bytearray(archive.pack(other_folder))
+    packed[len(packed) // 2] ^= 1
+    before = api.get("/v1/admin/bundles").json()
+    assert send(api, bytes(packed), status=422)["type"] == "/problems/bundle"
+    assert send(api, b"no zip", status=422)["remedy"]
+    assert api.get("/v1/admin/bundles").json() == before
+    assert serves(api) == versions[0]
+
+
+def test_a_bundle_that_is_too_large_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
+    with client(bundle_folder, tmp_path) as api:
+        api.service.settings = api.service.settings.model_copy(update={"max_bundle_bytes": 10_000})
+        assert upload(api, bundle_folder, status=413)["type"] == "/problems/too-large"
+
+
+def test_what_another_process_deploys_is_followed(api: Client, other_folder: Path, versions: tuple[str, str]) -> None:
+    store = api.service.store
+    store.bundles.put(versions[1], archive.pack(other_folder), {"learner": "DRLearner"})
+    store.deployment.activate(versions[1])
+    assert eventually(lambda: serves(api) == versions[1])
+
+
+def test_a_deployed_bundle_that_cannot_be_loaded_leaves_the_old_one(api: Client, versions: tuple[str, str]) -> None:
+    api.service.store.bundles.put("broken", b"no zip", {})
+    api.service.store.deployment.activate("broken")
+    assert eventually(lambda: "no zip file" in api.logged())
+    time.sleep(0.5)
+    assert api.logged().count('"event":"watch"') == 1, "said once, not at every look"
+    assert serves(api) == versions[0]
+    assert api.get("/health/ready").status_code == 200
+
+
+def test_no_request_is_dropped_while_bundles_are_swapped(
+    api: Client, other_folder: Path, versions: tuple[str, str]
+) -> None:
+    """Each answer is wholly of one bundle: its effects are that bundle's."""
+    upload(api, other_folder)
+    effects = {}
+    for _ in range(2):
+        answer = api.post("/v1/score", json={"units": PEOPLE}).json()
+        effects[answer["bundle"]] = [decision["effect"] for decision in answer["decisions"]]
+        api.post("/v1/admin/bundles/rollback")
+    assert set(effects) == set(versions)
+    assert effects[versions[0]] != effects[versions[1]]
+    stop, wrong, seen = threading.Event(), list[str](), set[str]()
+
+    def ask() -> None:
+        while not stop.is_set():
+            answer = api.post("/v1/decide", json={"units": PEOPLE})
+            told = answer.json()
+            if answer.status_code != 200 or effects[told["bundle"]] != [d["effect"] for d in told["decisions"]]:
+                wrong.append(answer.text)
+            seen.add(told["bundle"])
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for _ in range(10):
+        assert api.post("/v1/admin/bundles/rollback").status_code == 200
+        time.sleep(0.05)
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert wrong == []
+    assert seen == set(versions)
+
+
+def test_a_challenger_is_scored_beside_the_champion_and_both_are_recorded(
+    api: Client, other_folder: Path, versions: tuple[str, str]
+) -> None:
+    told = upload(api, other_folder, "challenger")
+    assert (told["champion"], told["challenger"]) == versions
+    assert api.get("/v1/live").json()["challenger"] == versions[1]
+    (decision,) = api.post("/v1/decide", json={"units": PEOPLE[:1], "budget_share": 0.2}).json()["decisions"]
+    assert "shadow" not in decision, "the answer is the champion's alone"
+    kept = api.get(f"/v1/decisions/{decision['decision_id']}").json()
+    other = ps.Bundle.load(other_folder)
+    effect = other.learner.effect(pl.DataFrame([PEOPLE[0]["features"]]))[0, 1]
+    assert kept["bundle"] == versions[0]
+    assert kept["shadow"]["bundle"] == versions[1]
+    assert kept["shadow"]["threshold"] == other.policy.threshold_at(0.2).threshold
+    assert kept["shadow"]["effect"] == pytest.approx(effect, abs=1e-6)
+    api.post("/v1/admin/bundles/rollback")
+    assert api.request("DELETE", "/v1/admin/bundles/challenger").status_code == 204
+    (decision,) = api.post("/v1/decide", json={"units": PEOPLE[:1]}).json()["decisions"]
+    assert api.get(f"/v1/decisions/{decision['decision_id']}").json()["shadow"] is None
+
+
+def test_a_challenger_that_fails_harms_nobody(api: Client, other_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload(api, other_folder, "challenger")
+
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr(Model, "shadow", broken)
+    answer = api.post("/v1/decide", json={"units": PEOPLE})
+    assert answer.status_code == 200
+    kept = api.get(f"/v1/decisions/{answer.json()['decisions'][0]['decision_id']}").json()
+    assert kept["shadow"] is None
+    assert "persuadable_shadow_failures_total 1.0" in api.get("/metrics").text
+    assert "ZeroDivisionError" in api.logged()
+
+
+def test_a_challenger_of_other_actions_and_role_names(api: Client, arms_folder: Path, bundle_folder: Path) -> None:
+    assert upload(api, arms_folder, "challenger")["challenger"]
+    assert upload(api, bundle_folder, "challenger", 409)["type"] == "/problems/conflict"
+    assert upload(api, bundle_folder, "emperor", 422)["errors"][0]["pointer"] == "as"
+
+
+def test_ready_says_which_bundle_and_needs_its_store(api: Client, tmp_path: Path, versions: tuple[str, str]) -> None:
+    assert api.get("/health/ready").json() == {"status": "ready", "bundle": versions[0]}
+    api.service.writer.check = _away  # type: ignore[method-assign]
+    answer = api.get("/health/ready")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert json.loads(answer.text)["type"] == "/problems/not-ready"
+    assert api.get("/health/live").status_code == 200
+
+
+def _away(**_: Any) -> None:
+    from persuadable.service.store import StoreUnavailable
+
+    raise StoreUnavailable("away")
