@@ -130,7 +130,10 @@ def shoot(page: Page, path: Path) -> None:
     height = int(page.evaluate("document.querySelector('.stMain').scrollHeight"))
     page.set_viewport_size({"width": 1280, "height": max(720, height)})
     page.wait_for_timeout(1_500)
-    Image.open(io.BytesIO(page.screenshot())).convert("RGB").save(path, optimize=True)
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    # Colours of thin lines are few pixels; this way of choosing 256 colours keeps them.
+    few = picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
     page.set_viewport_size({"width": 1280, "height": 900})
 
 

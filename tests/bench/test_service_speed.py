@@ -21,7 +21,7 @@ def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("bench") / "service.json"
     said = []
     result = bench.service_speed(
-        rounds=2, seconds=0.3, connections=4, trees=5, depth=2, rows=2_000, resamples=2, latency_seconds=0.5,
+        rounds=2, seconds=0.3, connections=4, trees=5, depth=2, rows=2_000, resamples=2, latency_seconds=0.9,
         users=2_000, threads=1, out=out, say=said.append,
     )  # fmt: skip
     return result, json.loads(out.read_text(encoding="utf-8")), said
@@ -38,6 +38,8 @@ def test_every_kind_of_request_is_measured_beside_the_trivial_handler(found):
         assert min(case.rounds) <= case.per_second <= max(case.rounds)
         assert case.half == pytest.approx(case.per_second / 2)
         assert 0 < case.p50 <= case.p99
+        assert sorted(case.p99s)[1] == case.p99
+        assert case.late >= 0
         assert case.cpu > 0
     assert [case["name"] for case in saved["cases"]] == names
     assert saved["memory"] is None

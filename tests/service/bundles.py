@@ -20,6 +20,8 @@ WORLD = RandomisedTrial("nonlinear", "binary", n_features=7, n_categorical=1)
 # Three arms, so that a wrong arm shows.
 ARMS = RandomisedTrial("nonlinear", "binary", n_features=7, n_categorical=1, n_actions=3)
 
+WIDE = RandomisedTrial("nonlinear", "binary", n_features=8, n_categorical=1)
+
 
 def build(seed: int = 0, *, world: RandomisedTrial = WORLD, n: int = 2_000, n_trees: int = 20) -> ps.Bundle:
     """A bundle fitted on a small world; another seed is another bundle under the same contract of features."""
@@ -58,6 +60,14 @@ def arms_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with two treatments, and so other actions."""
     folder = tmp_path_factory.mktemp("arms") / "bundle"
     build(world=ARMS).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def wide_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose contract has one feature more, so that what fits the others breaks it."""
+    folder = tmp_path_factory.mktemp("wide") / "bundle"
+    build(world=WIDE, n_trees=5).save(folder)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bundles import arms_folder, bundle_folder, other_folder
+from bundles import arms_folder, bundle_folder, other_folder, wide_folder
 from databases import empty_url, postgres_server, sqlite_template, store, store_url
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "sqlite_template",
     "store",
     "store_url",
+    "wide_folder",
 ]

@@ -213,6 +213,16 @@ def test_a_line_that_is_refused_leaves_the_others(fresh: Client) -> None:
     assert fresh.get("/v1/live").json()["decisions"] == 2
 
 
+def test_lines_about_one_unit_are_told_apart(fresh: Client) -> None:
+    """The same unit three times: refused, decided, refused; the decision stands at the line it was made for."""
+    good, bad = PEOPLE[0]["features"], PEOPLE[1]["features"] | {"x0": "high"}
+    people = [{"unit": "u", "features": features} for features in (bad, good, {}, good)]
+    for _ in range(2):
+        told = batch(fresh, lines(people), Idempotency_Key="k")
+        assert ["decision_id" in answer for answer in told] == [False, True, False, True]
+        assert told[0]["problem"]["errors"][0]["pointer"] == "/features/x0"
+
+
 def test_a_batch_sent_again_is_answered_again(fresh: Client) -> None:
     content = lines(users(1_200, seed=5)) + b"broken\n"
     first = batch(fresh, content, Idempotency_Key="k")

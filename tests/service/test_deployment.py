@@ -217,6 +217,29 @@ def test_a_challenger_of_other_actions_and_role_names(api: Client, arms_folder: 
     assert upload(api, bundle_folder, "emperor", 422)["errors"][0]["pointer"] == "as"
 
 
+def test_what_was_decided_is_answered_again_under_a_contract_that_would_refuse_it(
+    api: Client, wide_folder: Path, versions: tuple[str, str]
+) -> None:
+    """Also where a batch was refused in part at first, and is refused altogether now."""
+    body, key = {"units": PEOPLE[:3]}, {"Idempotency-Key": "k"}
+    first = api.post("/v1/decide", json=body, headers=key).json()
+    short = {"unit": "u0", "features": {"x0": 0.1}}
+    content = b"".join(json.dumps(person).encode() + b"\n" for person in (short, *PEOPLE))
+    lines = {"Content-Type": "application/x-ndjson", "Idempotency-Key": "b"}
+    batch = api.post("/v1/decide/batch", content=content, headers=lines).text.splitlines()
+    upload(api, wide_folder)
+    assert api.post("/v1/decide", json=body).json()["type"] == "/problems/contract"
+    again = api.post("/v1/decide", json=body, headers=key)
+    assert (again.status_code, again.json()) == (200, first)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json()["bundle"] == versions[0]
+    assert api.post("/v1/decide", json={"units": PEOPLE[:2]}, headers=key).json()["type"] == "/problems/idempotency"
+    repeated = api.post("/v1/decide/batch", content=content, headers=lines).text.splitlines()
+    assert repeated[1:] == batch[1:]
+    assert json.loads(repeated[0])["problem"]["type"] == "/problems/contract"
+    assert api.post("/v1/decide/batch", content=content[:-2] + b" }\n", headers=lines).status_code == 422
+
+
 def test_ready_says_which_bundle_and_needs_its_store(api: Client, tmp_path: Path, versions: tuple[str, str]) -> None:
     assert api.get("/health/ready").json() == {"status": "ready", "bundle": versions[0]}
     api.service.writer.check = _away  # type: ignore[method-assign]

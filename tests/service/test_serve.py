@@ -76,7 +76,7 @@ def served(folder: Path, *told: str | Path, **environment: str) -> Iterator[Serv
         stdout=log,
         stderr=subprocess.PIPE,
         text=True,
-        env=CLEAN | environment,
+        env=CLEAN | {"TMPDIR": str(folder)} | environment,
     )
     assert process.stderr is not None
     banner = ""

@@ -102,7 +102,7 @@ class Load:
             "unanswered": self.dropped,
             "statuses": {str(status): n for status, n in sorted(self.statuses.items())},
             "latency_ms": summary(self.latencies),
-            "sent_late_ms": summary(self.lateness),
+            "client_late_ms": summary(self.lateness),
             "cpu": round(time.process_time(), 4),
         }
 
@@ -129,6 +129,7 @@ class Load:
                 tick += 1
 
     def _due(self, moment: float) -> None:
+        self.lateness.append(time.perf_counter() - moment)
         if self.idle:
             self._send(self.idle.popleft(), moment)
         else:
@@ -138,7 +139,6 @@ class Load:
         request = self.requests[self.number % len(self.requests)].replace(SERIAL, b"%012d" % self.number)
         self.number += 1
         self.busy += 1
-        self.lateness.append(time.perf_counter() - since)
         connection.send(request, since)
 
     def answered(self, connection: Connection, status: int) -> None:

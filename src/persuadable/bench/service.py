@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Case", "ServiceSpeed", "service_speed"]
 
 FLOOR = "trivial GET"
+SPELLS = 3
 POOL = 512  # distinct users whose requests are sent in turn
 
 
@@ -42,8 +43,12 @@ class Case:
         cpu: median server CPU microseconds of one request.
         cpu_ratio: median over the rounds of the trivial GET's CPU time over this one's: the ratio of the requests per
             second that a processor without other work would serve.
-        p50, p99: latency in milliseconds at half of the highest load, counted from when each request was due.
+        p50, p99: latency in milliseconds at half of the highest load, counted from when each request was due; medians
+            over three spells.
         half: that load, in requests per second.
+        late: median over the spells of the 99% quantile of the milliseconds by which the load's own process was late:
+            what of ``p99`` the server cannot be blamed for.
+        p99s: of every spell.
         rounds: requests per second of every round.
         cpus: CPU microseconds per request of every round.
     """
@@ -56,6 +61,8 @@ class Case:
     p50: float
     p99: float
     half: float
+    late: float
+    p99s: tuple[float, ...]
     rounds: tuple[float, ...]
     cpus: tuple[float, ...]
 
@@ -86,7 +93,7 @@ class ServiceSpeed:
         cases: a row per kind of request, the trivial handlers first.
         batches: a row per way of scoring many.
         memory: of the service over the soak; None where there was none.
-        machine: processor, processors, system and Python.
+        machine: processor, processors, system and Python, and how many processes wanted a processor before it began.
     """
 
     settings: Mapping[str, Any]
@@ -140,7 +147,7 @@ def service_speed(
     depth: int = 4,
     rows: int = 20_000,
     resamples: int = 20,
-    latency_seconds: float = 20.0,
+    latency_seconds: float = 30.0,
     users: int = 100_000,
     soak_seconds: float = 0.0,
     threads: int = 2,
@@ -163,7 +170,7 @@ def service_speed(
         trees, depth: of each of the four ensembles.
         rows: of the experiment they are fitted on.
         resamples: half-samples of the bundle with intervals; below 2 that case is left out.
-        latency_seconds: how long half of the highest load is held.
+        latency_seconds: how long half of the highest load is held, in three spells.
         users: scored at once.
         soak_seconds: how long memory is watched under half of the highest load; 0 for not at all.
         threads: to fit with.
@@ -179,6 +186,7 @@ def service_speed(
         if value < 1:
             raise ParameterError(f"{name} must be at least 1, got {value!r}")
     tell = say or (lambda line: None)
+    machine = _machine()
     with tempfile.TemporaryDirectory(dir=folder) as scratch, ExitStack() as stack:
         place = Path(scratch)
         tell("fitting the bundles")
@@ -215,7 +223,7 @@ def service_speed(
             **{"connections": connections, "rounds": rounds, "seconds": seconds},
             "fsync_ms": round(_fsync(place), 3),
         }
-    result = ServiceSpeed(settings, cases, batches, memory, _machine())
+    result = ServiceSpeed(settings, cases, batches, memory, machine)
     if out is not None:
         result.save(out)
     return result
@@ -242,28 +250,39 @@ def _cases(
                 speeds[c.name].append(told["per_second"])
                 cpus[c.name].append(1e6 * told["server_cpu"] / told["answered"])
                 tell(f"round {turn}/{rounds}  {c.name}: {told['per_second']:,.0f}/s, {cpus[c.name][-1]:.0f} CPU µs")
-    cases = []
-    for c in contestants:
-        half = median(speeds[c.name]) / 2
-        told = load(c.server, c.requests, connections=connections, seconds=latency_seconds, first=number, rate=half)
-        number += told["answered"]
-        late = told["latency_ms"]
-        tell(f"half load  {c.name}: {half:,.0f}/s, p50 {late['p50']:.2f} ms, p99 {late['p99']:.2f} ms")
-        cases.append(
-            Case(
-                name=c.name,
-                per_second=median(speeds[c.name]),
-                ratio=median(ours / least for ours, least in zip(speeds[c.name], speeds[FLOOR], strict=True)),
-                cpu=median(cpus[c.name]),
-                cpu_ratio=median(least / ours for ours, least in zip(cpus[c.name], cpus[FLOOR], strict=True)),
-                p50=late["p50"],
-                p99=late["p99"],
-                half=half,
-                rounds=tuple(speeds[c.name]),
-                cpus=tuple(round(cpu, 2) for cpu in cpus[c.name]),
+    halves = {name: median(found) / 2 for name, found in speeds.items()}
+    spells: dict[str, list[Mapping[str, Any]]] = {c.name: [] for c in contestants}
+    for _ in range(SPELLS):
+        for c in contestants:
+            told = load(
+                c.server,
+                c.requests,
+                connections=connections,
+                seconds=latency_seconds / SPELLS,
+                first=number,
+                rate=halves[c.name],
             )
+            number += told["answered"]
+            spells[c.name].append(told)
+            late = told["latency_ms"]
+            tell(f"half load  {c.name}: {halves[c.name]:,.0f}/s, p50 {late['p50']:.2f} ms, p99 {late['p99']:.2f} ms")
+    return tuple(
+        Case(
+            name=c.name,
+            per_second=median(speeds[c.name]),
+            ratio=median(ours / least for ours, least in zip(speeds[c.name], speeds[FLOOR], strict=True)),
+            cpu=median(cpus[c.name]),
+            cpu_ratio=median(least / ours for ours, least in zip(cpus[c.name], cpus[FLOOR], strict=True)),
+            p50=median(told["latency_ms"]["p50"] for told in spells[c.name]),
+            p99=median(told["latency_ms"]["p99"] for told in spells[c.name]),
+            half=halves[c.name],
+            late=median(told["client_late_ms"]["p99"] for told in spells[c.name]),
+            p99s=tuple(told["latency_ms"]["p99"] for told in spells[c.name]),
+            rounds=tuple(speeds[c.name]),
+            cpus=tuple(round(cpu, 2) for cpu in cpus[c.name]),
         )
-    return tuple(cases)
+        for c in contestants
+    )
 
 
 def _in_process(bundle: Bundle, n: int, tell: Callable[[str], None]) -> Batch:
@@ -317,4 +336,4 @@ def _fsync(place: Path, times: int = 100) -> float:
 
 def _machine() -> dict[str, Any]:
     system = {"processor": processor(), "processors": os.cpu_count(), "system": platform.system()}
-    return system | {"python": platform.python_version()}
+    return system | {"python": platform.python_version(), "load_before": round(os.getloadavg()[0], 2)}

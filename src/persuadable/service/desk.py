@@ -46,6 +46,21 @@ class Desk:
         self._service.metrics.decided(answer.decisions, replayed=answer.replayed)
         return answer
 
+    async def again(self, key: str | None, digest: bytes) -> Answer | None:
+        """What was decided under a key, where it can no longer be decided: None where nothing was.
+
+        A request that was answered is answered again, whatever bundle has come since.
+
+        Raises:
+            StoreError: the key holds another request, or the store cannot be asked.
+        """
+        if key is None:
+            return None
+        answer = await asyncio.to_thread(self._service.store.replay, key, digest)
+        if answer is not None:
+            self._service.metrics.decided(answer.decisions, replayed=True)
+        return answer
+
     async def order(self, line: Line, units: Sequence[Unit], terms: Terms, *, key: str | None, digest: bytes) -> Order:
         """The order for the units of one request.
 

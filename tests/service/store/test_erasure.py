@@ -20,6 +20,7 @@ from persuadable.service.store.tables import metadata
 
 RNG = np.random.default_rng(0)
 ADA = "ada@example.org"
+NOON = datetime(2030, 5, 1, 12, tzinfo=UTC)
 LATER = datetime.now(UTC) + timedelta(days=400)
 
 
@@ -54,7 +55,13 @@ def test_a_unit_is_forgotten_and_the_others_are_not(store: Store, store_url: str
     told = [OutcomeReport(decision, "visit", 1.0) for decision in ids] + [OutcomeReport(ids[0], "spend", 99.0)]
     store.write([reports(*told)], RNG)
     now = datetime.now(UTC)
-    store.note_problems([Problem(now, 422, "No", f"unit {ADA} is odd", "/v1/decide"), Problem(now, 500, "Oh", "", "/")])
+    store.note_problems(
+        [
+            Problem(now, 422, "No", f"unit {ADA} is odd", "/v1/decide"),
+            Problem(now, 422, "Or", "", f"/v1/{ADA}"),
+            Problem(now, 500, "Oh", f"unit {ADA[:-1]} and unit x{ADA[1:]}", "/"),
+        ]
+    )
     assert ADA in everything(store_url)
     assert store.erase(ADA) == Erasure(decisions=2, outcomes=3)
     left = everything(store_url)
@@ -168,6 +175,14 @@ def test_what_is_older_goes_with_its_outcomes_and_keys(
     database.close()
     assert minutes is not None
     assert minutes <= 2, "the minute of what is left, and that of the fresh decision"
+
+
+def test_the_minute_that_runs_is_still_counted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seconds in (-1, 0, 20, 40):
+        at(monkeypatch, NOON + timedelta(seconds=seconds))
+        decide(store, order())
+    assert store.retain(NOON + timedelta(seconds=30)) == Erasure(3, 0)
+    assert store.live(NOON + timedelta(seconds=40)).decisions == 3, "of the minute before nothing, of this one all"
 
 
 def test_retaining_nothing_of_the_future(store: Store) -> None:

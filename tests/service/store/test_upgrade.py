@@ -12,10 +12,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from databases import PostgresServer
-from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy import Engine, create_engine, insert, inspect, select, text
 
 from persuadable.service.store import Store, StoreError, StoreUnavailable
-from persuadable.service.store.tables import metadata
+from persuadable.service.store.connect import Database
+from persuadable.service.store.tables import metadata, probes
 from persuadable.service.store.upgrade import OURS
 
 
@@ -76,6 +77,15 @@ def test_a_store_of_a_newer_version_is_left_alone(empty_url: str, engine: Engine
         store.upgrade()
     assert versions(engine) == ["9999"]
     store.close()
+
+
+def test_trying_whether_there_is_space_leaves_nothing_behind(store: Store, store_url: str) -> None:
+    database = Database(store_url)
+    left = insert(probes).values(probe="of a worker that died", filling=b"x")
+    database.write(lambda connection: connection.execute(left))
+    store.check(writing=True)
+    assert database.read(lambda connection: connection.execute(select(probes)).all()) == []
+    database.close()
 
 
 def test_who_upgrades_waits_for_whoever_does_so_already(postgres_server: PostgresServer) -> None:

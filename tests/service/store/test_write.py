@@ -81,6 +81,21 @@ def test_a_key_with_another_request_is_refused_and_the_rest_goes_on(store: Store
     assert not new.replayed
 
 
+def test_what_was_answered_is_told_without_deciding(store: Store) -> None:
+    asked = order(proposal("ada"), proposal("bob"), key="k", cap=9)
+    assert store.replay("k", asked.digest) is None
+    (made,) = decide(store, asked)
+    assert store.replay("k", asked.digest) == replace(made, replayed=True)
+    assert store.replay("l", asked.digest) is None
+    with pytest.raises(KeyReused) as caught:
+        store.replay("k", b"another")
+    assert caught.value.key == "k"
+    store.erase("ada")
+    with pytest.raises(Erased):
+        store.replay("k", asked.digest)
+    assert store.live().decisions == 2
+
+
 def test_a_key_twice_in_one_batch(store: Store) -> None:
     asked = order(proposal(chance=0.5), key="k", content="this")
     first, again, other = store.write([asked, asked, order(key="k", content="that")], RNG)

@@ -28,6 +28,7 @@ from persuadable.service.refusals import problem_of
 from persuadable.service.routes.decide import idempotency_key
 from persuadable.service.routes.replies import ArrowReply, LineReply, Reply, Told
 from persuadable.service.routes.route import Call, require_length, require_type, too_large
+from persuadable.service.scoring import ModelFailure
 from persuadable.service.wire import Terms, Unit, WireError
 
 __all__ = ["Batch"]
@@ -152,9 +153,9 @@ class Batch:
                 number += 1
                 coming = asyncio.create_task(asyncio.to_thread(self._part, batch, users, number))
                 made: Sequence[Decision] = ()
-                if part.order is not None and failed is None:
+                if failed is None:
                     try:
-                        made = (await self._desk.decide(part.order)).decisions
+                        made = await self._made(batch, part, number - 1)
                     except StoreError as error:
                         failed = problem_of(error)
                         if number == 1 or failed is None:
@@ -163,6 +164,13 @@ class Batch:
                 yield _told(part, made, failed)
         finally:
             file.close()
+
+    async def _made(self, batch: _Batch, part: _Part, number: int) -> Sequence[Decision]:
+        """The decisions of a part, made now or when its key was new."""
+        if part.order is not None:
+            return (await self._desk.decide(part.order)).decisions
+        answer = await self._desk.again(*batch.part(number))
+        return () if answer is None else answer.decisions
 
     def _part(self, batch: _Batch, users: Iterator[Numbered], number: int) -> _Part:
         """Read, check and score the next users."""
@@ -181,7 +189,10 @@ class Batch:
             return _Part(some, None, problems)
         units = [readable[j][1] for j in kept]
         budget = champion.model.budget(batch.terms, batch.among)
-        proposals = self._desk.propose(batch.line, units, taken, batch.terms, budget, batch.among)
+        try:
+            proposals = self._desk.propose(batch.line, units, taken, batch.terms, budget, batch.among)
+        except ModelFailure as error:
+            return _Part(some, None, problems | {readable[j][0]: _problem(error) for j in kept})
         return _Part(some, ordered(batch.line, budget, proposals, *batch.part(number)), problems)
 
 
@@ -193,13 +204,20 @@ def _problem(error: Exception) -> Problem:
 
 
 def _told(part: _Part, made: Sequence[Decision], failed: Problem | None) -> list[Told]:
-    """What each user is told. Decisions are in the order of those who were decided, now or when the key was new."""
+    """What each user is told. Decisions are in the order of those who were decided, now or when the key was new.
+
+    A decision is about the line with its unit and its features: lines that agree in both are decided or refused alike.
+    """
     answers = []
     coming = iter(made)
     decision = next(coming, None)
     for i, (line, user) in enumerate(part.users):
         unit = user.unit if isinstance(user, Unit) else None
-        if decision is not None and unit == decision.unit:
+        if (
+            decision is not None
+            and isinstance(user, Unit)
+            and (unit, user.features) == (decision.unit, decision.features)
+        ):
             answers.append(Told(line, unit, decision, None))
             decision = next(coming, None)
         else:

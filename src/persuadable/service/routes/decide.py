@@ -11,8 +11,12 @@ from persuadable.service import wire
 from persuadable.service.core import Service
 from persuadable.service.desk import Desk
 from persuadable.service.encoding import encode_answer
+from persuadable.service.intake import Refused
 from persuadable.service.problems import Problem
+from persuadable.service.records import Answer
 from persuadable.service.routes.route import JSON, Call, answer, require_type
+from persuadable.service.scoring import ModelFailure
+from persuadable.service.wire import ScoreRequest
 
 __all__ = ["Deciding", "idempotency_key"]
 
@@ -45,11 +49,20 @@ class Deciding:
         key = idempotency_key(call)
         raw = await call.body(self._most_bytes)
         request = wire.read_request(raw, most_units=self._most_units)
-        line = self._service.lineup.serving()
-        order = await self._desk.order(line, request.units, request.terms, key=key, digest=hashlib.sha256(raw).digest())
-        made = await self._desk.decide(order)
+        made = await self._decided(request, key, hashlib.sha256(raw).digest())
         body = encode_answer(made.decisions, made.decisions[0].bundle)
         return answer(body, headers=REPLAYED if made.replayed else ())
+
+    async def _decided(self, request: ScoreRequest, key: str | None, digest: bytes) -> Answer:
+        try:
+            order = await self._desk.order(
+                self._service.lineup.serving(), request.units, request.terms, key=key, digest=digest
+            )
+        except (Refused, ModelFailure):
+            if (made := await self._desk.again(key, digest)) is None:
+                raise
+            return made
+        return await self._desk.decide(order)
 
 
 def idempotency_key(call: Call) -> str | None:

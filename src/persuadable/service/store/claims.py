@@ -15,7 +15,7 @@ from persuadable.service.store.rows import as_decision
 from persuadable.service.store.statements import Statement
 from persuadable.service.store.tables import decisions, requests
 
-__all__ = ["chunks", "claim", "hashed", "replay"]
+__all__ = ["Held", "chunks", "claim", "hashed", "holder", "replay"]
 
 CLAIM = Statement(
     "INSERT INTO requests (key, first_id, number, digest) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
@@ -55,12 +55,17 @@ def claim(connection: Connection, asked: Mapping[bytes, tuple[Order, Sequence[st
     return held
 
 
-def replay(connection: Connection, order: Order, held: Held) -> Answer | KeyReused | Erased:
-    """What was answered to the request that holds the order's key, or why that is not told."""
-    key = order.key or ""
+def holder(connection: Connection, key: str) -> Held | None:
+    """Who holds a key; None where it is free."""
+    row = connection.execute(HELD.where(requests.c.key == hashed(key))).first()
+    return None if row is None else Held(row.first_id, row.number, row.digest)
+
+
+def replay(connection: Connection, key: str, digest: bytes, held: Held) -> Answer | KeyReused | Erased:
+    """What was answered to the request that holds the key, or why that is not told to who sends this digest."""
     if held.digest is None:
         return Erased(key)
-    if bytes(held.digest) != order.digest:
+    if bytes(held.digest) != digest:
         return KeyReused(key)
     last = ids.after(held.first_id, held.number - 1)
     rows = connection.execute(MADE.where(decisions.c.decision_id.between(held.first_id, last))).all()

@@ -111,16 +111,23 @@ class Database:
         """Let nothing deleted linger in SQLite's write-ahead log; where somebody reads it, it goes with a later one.
 
         Writers wait meanwhile, so readers are not waited for longer than a moment.
+
+        Raises:
+            StoreUnavailable: the log could not be emptied.
         """
-        if self.is_sqlite:
+        if not self.is_sqlite:
+            return
+        try:
             connection = self._engine.raw_connection()
+            cursor = connection.cursor()
             try:
-                cursor = connection.cursor()
                 cursor.execute("PRAGMA busy_timeout = 100")
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                cursor.execute("PRAGMA busy_timeout = 0")
             finally:
+                cursor.execute("PRAGMA busy_timeout = 0")
                 connection.close()
+        except (sqlite3.Error, DBAPIError, PoolTimeout) as error:
+            raise self._unavailable(str(getattr(error, "orig", None) or error)) from error
 
     def _run(self, engine: Any, work: Callable[[Connection], T]) -> T:
         deadline, reconnected = time.monotonic() + self.timeout, False

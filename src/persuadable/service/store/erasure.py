@@ -4,6 +4,7 @@ goes on meanwhile; begun again after a break, it goes on where it was.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select, update
 from persuadable.service.store import ids
 from persuadable.service.store.claims import chunks
 from persuadable.service.store.connect import Database
-from persuadable.service.store.moments import micros
+from persuadable.service.store.moments import MINUTE, micros
 from persuadable.service.store.tables import decisions, outcomes, problems, requests, tallies
 
 __all__ = ["Erasure", "erase", "retain"]
@@ -50,7 +51,7 @@ def retain(database: Database, before: datetime) -> Erasure:
     bound = micros(before)
     done = _delete(database, decisions.c.decision_id < ids.first_at(bound))
     _trim(database, requests.c.first_id, ids.first_at(bound))
-    _trim(database, tallies.c.minute, bound)
+    _trim(database, tallies.c.minute, bound - MINUTE + 1)  # minutes that were over by then
     _trim(database, problems.c.time, bound)
     database.compact()
     return done
@@ -90,6 +91,7 @@ def _trim(database: Database, column: ColumnElement[Any], bound: str | int) -> N
 
 def _forget_problems(connection: Connection, unit: str) -> None:
     rows = connection.execute(select(problems.c.arrival, problems.c.title, problems.c.detail, problems.c.path))
-    naming = [row.arrival for row in rows if any(unit in text for text in (row.title, row.detail, row.path))]
+    named = re.compile(rf"(?<!\w){re.escape(unit)}(?!\w)")  # u1 is not named by u12
+    naming = [row.arrival for row in rows if any(map(named.search, (row.title, row.detail, row.path)))]
     for some in chunks(naming):
         connection.execute(delete(problems).where(problems.c.arrival.in_(some)))

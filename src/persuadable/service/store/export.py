@@ -162,7 +162,7 @@ def export(
         raise ParameterError(f"missing={missing!r} is unknown", remedy=f"Choose one of {get_args(Missing)}.")
     target = Path(path)
 
-    def work(connection: Connection) -> int:
+    def work(connection: Connection) -> tuple[int, Layout]:
         database.take_your_time(connection)
         _require_one_contract(connection, which, contract)
         layout = Layout.of(columns, actions, _reported(connection, which, primary))
@@ -170,10 +170,14 @@ def export(
             layout.frame(rows, _values(connection, which, rows, layout.outcomes), missing)
             for rows in _pages(connection, which)
         )
-        return _write(target, frames, layout)
+        return _write(folder, frames, layout), layout
 
     try:
-        return database.read(work)
+        with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".export-") as made:
+            folder = Path(made)
+            n, layout = database.read(work)
+            _join(folder, target, layout)
+            return n
     except OSError as error:
         if error.errno == 28:
             raise StoreFull() from error
@@ -217,21 +221,23 @@ def _values(
     return values
 
 
-def _write(target: Path, frames: Iterable[pl.DataFrame], layout: Layout) -> int:
+def _write(folder: Path, frames: Iterable[pl.DataFrame], layout: Layout) -> int:
+    """Write each frame to a file of its own, the first an empty one; how many rows."""
+    layout.frame([], {name: [] for name in layout.outcomes}, "null").write_parquet(folder / f"{0:09}.part")
+    n = 0
+    for i, frame in enumerate(frames, start=1):
+        frame.write_parquet(folder / f"{i:09}.part", compression="lz4")
+        n += len(frame)
+    return n
+
+
+def _join(folder: Path, target: Path, layout: Layout) -> None:
     """Gather the frames' rows in one file, which appears under its name when it is whole."""
     import polars as pl
 
-    with tempfile.TemporaryDirectory(dir=target.absolute().parent, prefix=".export-") as folder:
-        parts, n = [Path(folder) / "empty.parquet"], 0
-        layout.frame([], {name: [] for name in layout.outcomes}, "null").write_parquet(parts[0])
-        for frame in frames:
-            parts.append(Path(folder) / f"{len(parts)}.parquet")
-            frame.write_parquet(parts[-1], compression="lz4")
-            n += len(frame)
-        whole = Path(folder) / "whole.parquet"
-        pl.scan_parquet(parts).sink_parquet(whole, metadata={ROLES: layout.roles()})
-        whole.replace(target)
-    return n
+    whole = folder / "whole.parquet"
+    pl.scan_parquet(sorted(folder.glob("*.part"))).sink_parquet(whole, metadata={ROLES: layout.roles()})
+    whole.replace(target)
 
 
 def _number(value: Any) -> float | None:

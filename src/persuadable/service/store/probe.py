@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from sqlalchemy import delete, insert
+from sqlalchemy import Connection, delete, insert
 
 from persuadable.service.store.connect import Database
 from persuadable.service.store.tables import probes
@@ -22,5 +22,10 @@ def probe(database: Database) -> None:
     """
     name = os.urandom(16).hex()
     row = {"probe": name, "filling": os.urandom(SIZE)}
-    database.write(lambda connection: connection.execute(insert(probes), row))
+
+    def write(connection: Connection) -> None:
+        connection.execute(delete(probes))  # left by a worker that died between the two
+        connection.execute(insert(probes), row)
+
+    database.write(write)
     database.write(lambda connection: connection.execute(delete(probes).where(probes.c.probe == name)))

@@ -11,13 +11,13 @@ import numpy as np
 from sqlalchemy import Connection, select
 
 from persuadable.features import Column
-from persuadable.service.records import Decision, StoredOutcome
-from persuadable.service.store import erasure, outcomes, problems, upgrade, write
+from persuadable.service.records import Answer, Decision, StoredOutcome
+from persuadable.service.store import claims, erasure, outcomes, problems, upgrade, write
 from persuadable.service.store.bundles import Bundles
 from persuadable.service.store.connect import Database
 from persuadable.service.store.deployment import Deployment
 from persuadable.service.store.erasure import Erasure
-from persuadable.service.store.errors import UnknownDecisions
+from persuadable.service.store.errors import Erased, KeyReused, UnknownDecisions
 from persuadable.service.store.export import Missing, Which, export
 from persuadable.service.store.ids import is_id
 from persuadable.service.store.keys import Keys
@@ -105,6 +105,26 @@ class Store:
             StoreError: the database refuses the values of some item, and nothing was written.
         """
         return self._database.write(lambda connection: write.write(connection, batch, rng, self._writer))
+
+    def replay(self, key: str, digest: bytes) -> Answer | None:
+        """What was answered to the request with this idempotency key, as it would be again; None if there was none.
+
+        Args:
+            key: as in ``Order.key``.
+            digest: of the request's content.
+
+        Raises:
+            KeyReused, Erased: as :meth:`write` would return.
+        """
+
+        def read(connection: Connection) -> Answer | None:
+            held = claims.holder(connection, key)
+            answer = None if held is None else claims.replay(connection, key, digest, held)
+            if isinstance(answer, KeyReused | Erased):
+                raise answer
+            return answer
+
+        return self._database.read(read)
 
     def decision(self, decision_id: str) -> tuple[Decision, list[StoredOutcome]]:
         """A decision, and the history of its outcomes as it arrived.

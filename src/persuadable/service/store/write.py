@@ -77,5 +77,6 @@ def _decide(
         INSERT.run_many(connection, rows)
     ledger.save()
     for place in sorted(orders.keys() - answers.keys()):
-        answers[place] = claims.replay(connection, orders[place], held[keys[place]])
+        order = orders[place]
+        answers[place] = claims.replay(connection, order.key or "", order.digest, held[keys[place]])
     return answers, made
