@@ -128,10 +128,16 @@ class Writer:
                 raise StoreUnavailable("The service is shutting down", remedy="Ask another worker, or again soon.")
             if self._queue and self._units + units > self._most_waiting:
                 raise StoreBusy(self._units)
+            if not self._queue:
+                # Two turns of the loop from now every request that has arrived by then has been read: one group.
+                loop.call_soon(loop.call_soon, self._wake)
             self._queue.append(waiting)
             self._units += units
-            self._changed.notify()
         return waiting.future
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify()
 
     def _run(self) -> None:
         while group := self._take():
