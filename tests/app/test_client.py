@@ -32,7 +32,7 @@ def test_a_request_to_score_is_what_the_service_reads() -> None:
         seen.append((request.method, request.url.path, json.loads(request.content)))
         return httpx.Response(200, json={"decisions": [{"unit": "u1"}], "bundle": "b"})
 
-    assert service(answer).score([{"unit": "u1", "features": {"age": None}}], 0.25) == [{"unit": "u1"}]
+    assert service(answer).score([{"unit": "u1", "features": {"age": None}}], 0.25) == ([{"unit": "u1"}], "b")
     body = {"units": [{"unit": "u1", "features": {"age": None}}], "budget_share": 0.25}
     assert seen == [("POST", "/v1/score", body)]
 

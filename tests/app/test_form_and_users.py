@@ -10,7 +10,7 @@ from documents import CONTRACT, decision
 
 from persuadable.app.client import ServiceRefused
 from persuadable.app.fields import Field, fields, ranges
-from persuadable.app.users import CHUNK, UsersError, read_users, score_users, template, to_treat
+from persuadable.app.users import CHUNK, MOST_COLUMNS, UsersError, formulas, read_users, score_users, template, to_treat
 from persuadable.app.views.live import first_call
 
 LISTED = fields(CONTRACT)
@@ -122,6 +122,18 @@ def test_a_file_that_is_too_long_is_refused() -> None:
         read_users(f"{HEAD}{'u,1,1,Ulm' * 1}\nv,1,1,Ulm\nw,1,1,Ulm\n".encode(), LISTED, most=2)
 
 
+@pytest.mark.parametrize("before", ["", "\n\n", "\ufeff\r\n", '"a\nb",'])
+def test_a_file_with_too_many_columns_is_refused_before_it_is_parsed(
+    before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quoted = before.count(",")
+    fits = before + HEAD.strip() + "," * (MOST_COLUMNS - 4 - quoted)
+    assert len(read_users(f"{fits}\nu1{',1' * (MOST_COLUMNS - 1)}\n".encode(), LISTED)) == 1
+    monkeypatch.delattr(pl, "read_csv")
+    with pytest.raises(UsersError, match="2,001 columns, 2,000 at most"):
+        read_users(f"{fits},\nu1\n".encode(), LISTED)
+
+
 def test_the_template_is_a_file_that_can_be_read() -> None:
     users = read_users(template(LISTED).encode(), LISTED)
     assert users.features.to_dicts() == [
@@ -135,15 +147,16 @@ class Fake:
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
+        self.bundles = ["b"]
 
-    def score(self, units: list[dict[str, Any]], share: float) -> list[dict[str, Any]]:
+    def score(self, units: list[dict[str, Any]], share: float) -> tuple[list[dict[str, Any]], str]:
         assert share == 0.4
         self.sizes.append(len(units))
         bad = [i for i, unit in enumerate(units) if unit["features"]["age"] < 0]
         if bad:
             errors = [(f"/units/{i}/features/age", "Feature 'age' is odd.") for i in bad]
             raise ServiceRefused("Features break the contract", status=422, errors=errors)
-        return [
+        decisions = [
             decision(
                 unit=unit["unit"],
                 action="mail" if unit["features"]["age"] >= 50 else "none",
@@ -153,6 +166,7 @@ class Fake:
             )
             for unit in units
         ]
+        return decisions, self.bundles[min(len(self.sizes), len(self.bundles)) - 1]
 
 
 def many(ages: list[float]) -> Any:
@@ -162,7 +176,8 @@ def many(ages: list[float]) -> Any:
 def test_users_are_scored_in_chunks_and_sorted() -> None:
     fake, told = Fake(), []
     ages = [float(i % 100) for i in range(CHUNK + 7)]
-    scored = score_users(fake, many(ages), 0.4, lambda done, all_: told.append((done, all_)))  # type: ignore[arg-type]
+    scored, bundle = score_users(fake, many(ages), 0.4, lambda *counts: told.append(counts))  # type: ignore[arg-type]
+    assert bundle == "b"
     assert fake.sizes == [CHUNK, 7]
     assert told == [(CHUNK, CHUNK + 7), (CHUNK + 7, CHUNK + 7)]
     assert scored["net_effect"].to_list() == sorted(ages, reverse=True)
@@ -170,6 +185,23 @@ def test_users_are_scored_in_chunks_and_sorted() -> None:
     assert chosen.height == sum(age >= 50 for age in ages)
     assert set(chosen["action"]) == {"mail"}
     assert pl.read_csv(chosen.write_csv().encode())["unit"].to_list() == chosen["unit"].to_list()
+
+
+def test_one_list_is_of_one_bundle() -> None:
+    fake = Fake()
+    fake.bundles = ["b", "b", "c"]
+    with pytest.raises(UsersError, match=r"bundle was changed while the list was scored\. Score again\."):
+        score_users(fake, many([1.0] * (2 * CHUNK + 1)), 0.4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+49", "-1", "@x", "\tx", "\rx"])
+@pytest.mark.parametrize("column", ["unit", "action", "flags"])
+def test_texts_a_spreadsheet_takes_for_formulas_are_counted_and_kept(text: str, column: str) -> None:
+    sound = {"unit": "a=1", "action": "mail", "effect": -1.0, "flags": ""}
+    listed = pl.DataFrame([sound, sound | {column: text}])
+    assert formulas(listed) == 1
+    assert formulas(listed.head(1)) == 0
+    assert pl.read_csv(listed.write_csv().encode(), infer_schema=False)[column].to_list()[1] == text
 
 
 def test_a_refusal_names_the_line_of_the_file() -> None:

@@ -11,6 +11,9 @@ import psutil
 import pytest
 from driving import PATIENCE, free_port, wait_for
 
+from persuadable.app import launching
+from persuadable.app.address import is_loopback
+
 SECRET = "psk_1_a-secret-nobody-should-read"
 
 
@@ -60,3 +63,28 @@ def test_a_wrong_address_ends_it_with_a_sentence(tmp_path: Path) -> None:
     log = tmp_path / "app.log"
     assert start(log, free_port(), service="127.0.0.1:8000").wait(PATIENCE) != 0
     assert "'127.0.0.1:8000' is not the address of a service." in " ".join(log.read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "warned"),
+    [("0.0.0.0", SECRET, True), ("::", SECRET, True), ("0.0.0.0", None, False), ("127.0.0.1", SECRET, False)],
+)
+def test_a_key_lent_to_other_machines_is_warned_of(
+    host: str, key: str | None, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launching, "_command", lambda *_: [sys.executable, "-c", ""])
+    monkeypatch.delenv(launching.KEY, raising=False)
+    if key is not None:
+        monkeypatch.setenv(launching.KEY, key)
+    assert launching.launch("http://127.0.0.1:9", host, 8501) == 0
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert [line.partition(",")[0] for line in told.err.splitlines()] == [
+        f"Warning: the app listens on {host}"
+    ] * warned
+    assert SECRET not in told.err
+
+
+def test_hosts_only_this_machine_reaches() -> None:
+    assert all(map(is_loopback, ["127.0.0.1", "127.8.8.8", "::1", "localhost"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "::", "192.168.1.5", "example.org", ""]))

@@ -185,6 +185,17 @@ def test_a_budget_of_nothing_in_the_table() -> None:
         ("a\nb", "a b"),
         ("share: 5 %", "share: 5 %"),
         ("<b>$x$", r"\<b\>\$x\$"),
+        ("# rank", r"\# rank"),
+        ("- x", r"\- x"),
+        ("+ x", r"\+ x"),
+        ("1. rank", r"1\. rank"),
+        ("2) rank", r"2\) rank"),
+        ("a&lt;b", r"a\&lt;b"),
+        ("a-b #1. +c", "a-b #1. +c"),
+        # Seen in a browser: a backslash does not keep these from becoming links, a word joiner does.
+        ("at https://a.example", "at https:\u2060//a.example"),
+        ("WWW.a.example", "WWW\u2060.a.example"),
+        ("me@a.example", "me\u2060@a.example"),
     ],
 )
 def test_names_are_letters_to_markdown(name: str, label: str) -> None:

@@ -102,16 +102,15 @@ class Service:
         """What the service did in the last hour."""
         return self._get("/v1/live")
 
-    def score(self, units: Sequence[Mapping[str, Any]], share: float) -> list[Document]:
-        """A decision for every user, remembered by nobody.
+    def score(self, units: Sequence[Mapping[str, Any]], share: float) -> tuple[list[Document], str]:
+        """A decision for every user, remembered by nobody, and the version of the bundle that made them.
 
         Args:
             units: {"unit", "features"} each.
             share: share of the population the budget pays for.
         """
         answer = self._ask("POST", "/v1/score", {"units": list(units), "budget_share": share})
-        decisions: list[Document] = answer["decisions"]
-        return decisions
+        return answer["decisions"], answer["bundle"]
 
     def explain(self, features: Mapping[str, Any], treatment: str) -> Document:
         """What moved one user's effect: base, contributions and their sum."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Timer
 from types import FrameType
 
-from persuadable.app.address import service_address, usable_key
+from persuadable.app.address import is_loopback, service_address, usable_key
 from persuadable.app.palette import WASH
 from persuadable.errors import ParameterError
 from persuadable.report.theme import FONT, INK, PALETTE, RULE
@@ -49,7 +49,8 @@ def launch(service: str, host: str, port: int) -> int:
     """Run the app until it is told to stop, by Ctrl-C or SIGTERM.
 
     The key for the service is read from the environment variable PERSUADABLE_API_KEY, by the child itself: it stands in
-    no address, no command line and no log.
+    no address, no command line and no log. Whoever reaches the app reads with it, so a host that is not the loopback is
+    warned of on stderr.
 
     Args:
         service: address of ``persuadable serve``, such as http://127.0.0.1:8000.
@@ -63,9 +64,16 @@ def launch(service: str, host: str, port: int) -> int:
         ParameterError: no address of a service, or a key that cannot be sent.
     """
     address = service_address(service)
-    usable_key(os.environ.get(KEY))
+    key = usable_key(os.environ.get(KEY))
     if not 1 <= port <= 65535:
         raise ParameterError(f"The port is {port}, not a number from 1 to 65535", remedy="Pass --port 8501.")
+    if key is not None and not is_loopback(host):
+        print(
+            f"Warning: the app listens on {host}, and whoever reaches it sees what the key in {KEY} may read. "
+            "Put it behind a sign-in, or leave --host out.",
+            file=sys.stderr,
+            flush=True,
+        )
     child = subprocess.Popen(_command(address, host, port))
     with _stopping(child) as stopped:
         status = child.wait()

@@ -51,7 +51,12 @@ STYLE = f"""<style>
 .ps-table small {{ display: block; color: {MUTED_TEXT}; font-size: .8rem; }}
 </style>"""
 # Signs that Streamlit's Markdown reads in a label; an underscore within a word is a letter already.
-MARKDOWN = re.compile(r"([\\`*\[\]<>~$|]|(?<!\w)_|_(?!\w)|:(?=\w))")
+MARKDOWN = re.compile(r"([\\`*\[\]<>~$|&]|(?<!\w)_|_(?!\w)|:(?=\w))")
+# A heading or an item of a list, which a label loses the sign of.
+BEGINNING = re.compile(r"^(\d{0,9})([#+\-.)])")
+# Addresses become links even with a backslash; an invisible word joiner inside keeps them text.
+ADDRESS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?=@)", re.IGNORECASE)
+JOINER = "\u2060"
 
 
 def style() -> None:
@@ -128,4 +133,5 @@ def plot(figure: go.Figure, key: str) -> None:
 
 def plain_markdown(text: str) -> str:
     """Somebody's text where Streamlit reads Markdown: its signs are taken for letters."""
-    return MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    escaped = BEGINNING.sub(r"\1\\\2", MARKDOWN.sub(r"\\\1", " ".join(text.split())))
+    return ADDRESS.sub(JOINER, escaped)

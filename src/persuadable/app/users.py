@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,28 @@ from persuadable.app.client import Service, ServiceRefused
 from persuadable.app.fields import Field
 from persuadable.errors import DataError
 
-__all__ = ["CHUNK", "MOST_ROWS", "UNIT", "Users", "UsersError", "read_users", "score_users", "template", "to_treat"]
+__all__ = [
+    "CHUNK",
+    "MOST_ROWS",
+    "UNIT",
+    "Users",
+    "UsersError",
+    "formulas",
+    "read_users",
+    "score_users",
+    "template",
+    "to_treat",
+]
 
 UNIT = "unit"
 MOST_ROWS = 200_000
+MOST_COLUMNS = 2_000
 CHUNK = 500
 SEPARATORS = (",", ";", "\t")
+# The header as Polars finds it: after blank lines, and with the line breaks inside its quotes.
+HEADER = re.compile(rb'(?:\xef\xbb\xbf)?[\r\n]*+((?:[^"\n]++|"[^"]*+(?:"|\Z))*+)')
+# A cell that begins so is a formula to a spreadsheet.
+FORMULA = "^[=+\\-@\\t\\r\\n]"
 # Words that mean "no number" in a column of numbers; a category may well be called NA.
 NO_NUMBER = ("NA", "N/A", "NaN", "nan", "null", "None")
 
@@ -100,8 +117,8 @@ def score_users(
     users: Users,
     share: float,
     said: Callable[[int, int], None] = lambda done, all_: None,
-) -> pl.DataFrame:
-    """What the service would do with every user, the largest net effects first.
+) -> tuple[pl.DataFrame, str]:
+    """What the service would do with every user, the largest net effects first, and by which bundle.
 
     Args:
         service: where to ask.
@@ -110,26 +127,32 @@ def score_users(
         said: told (users done, users in all) after every chunk.
 
     Returns:
-        unit, action, effect, low, high, net effect, threshold, probability of treatment, reason and flags per user.
+        unit, action, effect, low, high, net effect, threshold, probability of treatment, reason and flags per user;
+        the version of the one bundle that scored them all.
 
     Raises:
-        UsersError: the service refused a user; the message says in which line of the file.
+        UsersError: the service refused a user, and the message says in which line of the file; or it was given another
+            bundle on the way, so that net effects would be sorted that cannot be compared.
         ServiceError: it could not be asked.
     """
     rows: list[dict[str, Any]] = []
+    bundle = ""
     for start in range(0, len(users), CHUNK):
         chunk = zip(
             users.units[start : start + CHUNK], users.features.slice(start, CHUNK).iter_rows(named=True), strict=True
         )
         units = [{"unit": unit, "features": features} for unit, features in chunk]
         try:
-            decisions = service.score(units, share)
+            decisions, version = service.score(units, share)
         except ServiceRefused as refused:
             raise _located(refused, start) from refused
+        if bundle and version != bundle:
+            raise UsersError("The bundle was changed while the list was scored", remedy="Score again.")
+        bundle = version
         rows += map(_row, decisions)
         said(len(rows), len(users))
     scored = pl.DataFrame(rows, schema=SCHEMA)
-    return scored.sort("net_effect", descending=True, maintain_order=True)
+    return scored.sort("net_effect", descending=True, maintain_order=True), bundle
 
 
 SCHEMA = {
@@ -152,6 +175,11 @@ def to_treat(scored: pl.DataFrame, control: str) -> pl.DataFrame:
     return scored.filter(pl.col("action") != control).drop("treatment", "reason", "threshold")
 
 
+def formulas(listed: pl.DataFrame) -> int:
+    """How many rows hold a text that a spreadsheet may take for a formula; names stay as they are for machines."""
+    return listed.filter(pl.any_horizontal(pl.col(pl.String).str.contains(FORMULA).fill_null(False))).height
+
+
 def _row(decision: dict[str, Any]) -> dict[str, Any]:
     low, high = decision.get("interval") or (None, None)
     return {
@@ -172,8 +200,14 @@ def _row(decision: dict[str, Any]) -> dict[str, Any]:
 def _table(raw: bytes) -> pl.DataFrame:
     """Every cell as text; an empty one is null."""
     try:
-        head = raw.split(b"\n", 1)[0].decode("utf-8-sig")
+        head = next(HEADER.finditer(raw))[1].decode()
         separator = max(SEPARATORS, key=head.count)
+        if (columns := head.count(separator) + 1) > MOST_COLUMNS:
+            # Refused before it is parsed: a column costs kilobytes, however empty it is.
+            raise UsersError(
+                f"The file has {columns:,} columns, {MOST_COLUMNS:,} at most are read here",
+                remedy="Keep the column “unit” and the features of the model.",
+            )
         return pl.read_csv(io.BytesIO(raw), separator=separator, infer_schema=False, null_values=[""])
     except UnicodeDecodeError as error:
         raise UsersError("The file is not text in UTF-8", remedy="Save it as “CSV UTF-8” and try again.") from error

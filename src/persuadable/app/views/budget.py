@@ -16,7 +16,7 @@ from persuadable.app.fields import Field, fields
 from persuadable.app.launching import UPLOAD_MIB
 from persuadable.app.sentences import Said
 from persuadable.app.units import Unit
-from persuadable.app.users import MOST_ROWS, Users, read_users, score_users, template, to_treat
+from persuadable.app.users import MOST_ROWS, Users, formulas, read_users, score_users, template, to_treat
 from persuadable.errors import PersuadableError
 from persuadable.report.words import percent
 
@@ -142,10 +142,14 @@ def _score(users: Users, share: float, wanted: tuple[Any, ...]) -> None:
         bar.progress(done / all_, text=f"Scored {done:,} of {all_:,} users")
 
     try:
-        scored = score_users(shared.service(), users, share, said)
-        st.session_state["scored"] = {"of": wanted, "users": scored}
+        scored, bundle = score_users(shared.service(), users, share, said)
     finally:
         bar.empty()
+    st.session_state["scored"] = {"of": (*wanted[:2], bundle), "users": scored}
+    if bundle != wanted[2]:
+        # The list is of a newer bundle than the rest of the page.
+        st.cache_data.clear()
+        st.rerun()
 
 
 def _list(scored: pl.DataFrame, control: str, share: float, unit: Unit) -> None:
@@ -174,6 +178,11 @@ def _list(scored: pl.DataFrame, control: str, share: float, unit: Unit) -> None:
         icon=":material/download:",
         disabled=not k,
     )
+    if odd := formulas(chosen):
+        look.note(
+            f"{odd:,} line{'s' * (odd != 1)} of the list to treat {'holds' if odd == 1 else 'hold'} a name that begins "
+            "with =, +, − or @: a spreadsheet may take it for a formula."
+        )
     st.dataframe(
         _as_shown(scored.head(SHOWN), unit),
         hide_index=True,

@@ -71,7 +71,7 @@ def _widget(field: Field) -> Any:
 
 def _scored(features: dict[str, Any], share: float, policy: Document, unit: Unit, seen: dict[str, str]) -> None:
     service = shared.service()
-    decision = service.score([{"unit": NAME, "features": features}], share)[0]
+    (decision,), _ = service.score([{"unit": NAME, "features": features}], share)
     look.banner(decision_said(decision, policy["control"], share, unit, seen))
     st.subheader("How large the effect is")
     look.plot(figures.effect_figure(decision, share, unit), "effect")
