@@ -88,3 +88,16 @@ def test_a_key_lent_to_other_machines_is_warned_of(
 def test_hosts_only_this_machine_reaches() -> None:
     assert all(map(is_loopback, ["127.0.0.1", "127.8.8.8", "::1", "localhost"]))
     assert not any(map(is_loopback, ["0.0.0.0", "::", "192.168.1.5", "example.org", ""]))
+
+
+def test_a_port_in_use_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port, log = taken.getsockname()[1], tmp_path / "app.log"
+        assert start(log, port).wait(PATIENCE) == 2
+    said = " ".join(log.read_text(encoding="utf-8").split())
+    assert said == (
+        f"Error: The app cannot listen on 127.0.0.1:{port}: address already in use. "
+        "Pass another --port, or end what uses this one."
+    )

@@ -68,6 +68,12 @@ def test_a_key_may_do_what_its_roles_say_and_an_administrator_everything() -> No
     guarded(known()).admit(f"Bearer {KEY}", "10.0.0.1", READ | DECIDE)
 
 
+def test_before_the_keys_were_read_none_is_called_unknown() -> None:
+    problem = refusal(Access(insecure=False), f"Bearer {KEY}")
+    assert (problem.kind.slug, problem.kind.status, problem.headers["Retry-After"]) == ("not-ready", 503, "1")
+    assert refusal(Access(insecure=False), None).kind.slug == "no-key"
+
+
 def test_a_revoked_key_is_forgotten() -> None:
     access = guarded(known())
     access.admit(f"Bearer {KEY}", "10.0.0.1", READ)
@@ -110,6 +116,18 @@ def test_a_bucket_holds_its_burst_and_fills_at_its_rate() -> None:
     assert buckets.take("a") > 0.0
     clock[0] = 100.0
     assert [buckets.take("a") > 0.0 for _ in range(4)] == [False, False, False, True], "never more than the burst"
+
+
+def test_the_rate_is_shared_out_among_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four workers together let through what was set."""
+    made: list[tuple[float, float]] = []
+    monkeypatch.setattr(room, "Buckets", lambda rate, burst: made.append((rate, burst)) or Buckets(rate, burst))
+    access = Access(insecure=True, rate=2.0, burst=9, workers=4)
+    assert made == [(0.5, 2)]
+    for _ in range(2):
+        access.admit(None, "10.0.0.1", READ)
+    assert "2 requests per second" in refusal(access, None).detail
+    Access(insecure=True, rate=2.0, burst=3, workers=4).admit(None, "10.0.0.1", READ)
 
 
 def test_too_fast_is_told_when_to_come_again() -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from clients import Client, client
 from jsonschema import Draft202012Validator
 
 import persuadable as ps
+from persuadable.service.routes import route
+from persuadable.service.routes.batch import Batch
 from persuadable.service.store import StoreFull, StoreUnavailable
 
 NDJSON, ARROW = "application/x-ndjson", "application/vnd.apache.arrow.stream"
@@ -181,6 +186,84 @@ def test_a_store_that_fails_is_a_problem_without_its_insides(
     assert answered[0]["status"] == status
 
 
+LOCAL = ["127.0.0.1", "127.0.0.1:8000", "localhost", "LOCALHOST:1", "[::1]", "[::1]:8000", "127.9.9.9"]
+FOREIGN = ["evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "["]
+
+
+def test_without_keys_only_this_machine_is_answered(api: Client) -> None:
+    """Under a foreign Host stands a name that was pointed here; a foreign Origin is another page's script."""
+    for host in LOCAL:
+        assert api.get("/v1/contract", headers={"Host": host}).status_code == 200, host
+        assert api.get("/v1/contract", headers={"Origin": f"https://{host}"}).status_code == 200, host
+    for host in FOREIGN:
+        for told in ({"Host": host}, {"Origin": f"https://{host}"}):
+            answer = api.post("/v1/admin/bundles/rollback", headers=told | {"Content-Type": "text/plain"})
+            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/foreign-host"), told
+            assert api.get("/metrics", headers=told).status_code == 403
+            assert api.get("/health/ready", headers=told).status_code == 200
+    assert api.get("/v1/contract", headers={"Origin": "null"}).status_code == 403
+
+
+def test_with_keys_any_host_is_answered(bundle_folder: Path, tmp_path: Path) -> None:
+    with client(bundle_folder, tmp_path, insecure=False) as api:
+        answer = api.get("/v1/contract", headers={"Host": "decide.example", "Origin": "https://shop.example"})
+        assert answer.json()["type"] == "/problems/no-key"
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/v1/decide", "application/json"), ("/v1/decide/batch", NDJSON)])
+def test_a_body_that_does_not_come_is_not_waited_for(
+    api: Client, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
+) -> None:
+    monkeypatch.setattr(route, "BODY_SECONDS", 0.1)
+
+    answer = api.run(_held(api, path, kind, ends=False), timeout=10)
+    assert answer == (408, b"close")
+    assert api.run(_held(api, path, kind, ends=True))[0] == 400, "it broke off"
+
+
+async def _held(api: Client, path: str, kind: str, *, ends: bool) -> tuple[int, bytes | None]:
+    """Status and Connection where half a body comes, and then its end or nothing."""
+    pieces = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+    told: dict[str, Any] = {}
+
+    async def receive() -> dict[str, Any]:
+        if (piece := next(pieces, None)) is None:
+            if not ends:
+                await asyncio.Event().wait()
+            return {"type": "http.disconnect"}
+        return piece
+
+    async def send(message: Any) -> None:
+        told.update(message)
+
+    headers = [(b"host", b"localhost"), (b"content-type", kind.encode())]
+    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    await api.app(scope | {"client": ("127.0.0.1", 1), "root_path": "", "scheme": "http"}, receive, send)
+    return told["status"], dict(told["headers"]).get(b"connection")
+
+
+def test_readiness_asks_the_store_once_for_many(fresh: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def check() -> None:
+        asked.append(threading.get_ident())
+        time.sleep(0.1)
+        if len(asked) > 1:
+            raise StoreUnavailable("away")
+
+    monkeypatch.setattr(fresh.service.writer, "check", check)
+
+    async def many() -> set[int]:
+        answers = await asyncio.gather(*(fresh._client.get("/health/ready") for _ in range(20)))
+        return {answer.status_code for answer in answers}
+
+    assert fresh.run(many()) == {200}
+    assert len(asked) == 1
+    time.sleep(1.1)
+    assert fresh.run(many()) == {503}
+    assert len(asked) == 2
+
+
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
@@ -342,6 +425,43 @@ def test_a_strange_budget_of_a_batch_is_refused(api: Client, query: str) -> None
     batch(api, lines(PEOPLE[:1]), 422, query=query)
 
 
+def test_a_line_that_is_too_long_is_refused_before_anything_is_decided(bundle_folder: Path, tmp_path: Path) -> None:
+    with client(bundle_folder, tmp_path, max_body_bytes=2_000) as api:
+        long = json.dumps(PEOPLE[1] | {"more": "x" * 2_000}).encode()
+        for content in (lines(PEOPLE[:1]) + long + b"\n", lines(PEOPLE[:1]) + long, b" " * 2_001):
+            answer = api.post("/v1/decide/batch", content=content, headers={"Content-Type": NDJSON})
+            assert (answer.status_code, answer.json()["type"]) == (413, "/problems/too-large")
+        assert (
+            "Line 2 "
+            in api.post("/v1/decide/batch", content=lines(PEOPLE[:1]) + long, headers={"Content-Type": NDJSON}).json()[
+                "detail"
+            ]
+        )
+        assert api.get("/v1/live").json()["decisions"] == 0
+        exact = lines(PEOPLE[:1]).rstrip()
+        assert "decision_id" in batch(api, exact + b" " * (1_999 - len(exact)) + b"\n")[0]
+
+
+def test_a_batch_that_fails_leaves_no_thread_at_its_file(fresh: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The part after the one that fails is being scored: it is waited for, and the file closed after it."""
+    seen: list[str] = []
+    real_part = Batch._part
+
+    def part(self: Batch, under_way: Any, users: Any, number: int) -> Any:
+        if number == 1:
+            time.sleep(0.3)
+            seen.append("scored")
+        return real_part(self, under_way, users, number)
+
+    async def failing(*_: Any) -> Any:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(Batch, "_part", part)
+    monkeypatch.setattr(Batch, "_made", failing)
+    assert batch(fresh, lines(users(1_500, seed=9)), 500)
+    assert seen == ["scored"]
+
+
 # --- outcomes, and the log --------------------------------------------------------------------------------------------
 
 
@@ -381,6 +501,21 @@ def test_the_export_closes_the_loop(fresh: Client, tmp_path: Path) -> None:
     labels = list(log.actions)
     assert [labels[i] for i in log.action] == [d["action"] for d in decided]
     assert set(log.features.names) == set(WORLD.features(1, random_state=0).names)
+
+
+def test_an_export_has_no_ranges_and_leaves_no_file(
+    fresh: Client, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    post(fresh, "/v1/decide", {"units": PEOPLE[:3]})
+    whole = fresh.get("/v1/export")
+    assert int(whole.headers["Content-Length"]) == len(whole.content) > 1_000
+    for told in ("bytes=0-3", "bytes=9999999-", "bytes=x", "lines=1"):
+        answer = fresh.get("/v1/export", headers={"Range": told})
+        assert (answer.status_code, len(answer.content)) == (200, len(whole.content))
+    assert fresh.get("/v1/export?bundle=none").status_code == 404
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_the_export_can_be_narrowed(fresh: Client) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import pickle
 import random
 import stat
@@ -18,6 +20,7 @@ import pytest
 import persuadable as ps
 from persuadable.errors import BundleError
 from persuadable.service import archive
+from persuadable.service.store import StoreFull
 
 MOST = 8 * 2**20
 
@@ -127,7 +130,7 @@ def signed(files: dict[str, bytes]) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "name",
     ["../evil", "/etc/evil", "models/../../evil", "a\\..\\evil", "C:evil", "./evil", "a//b", "evil\n", "\x00", "",
-     "x" * 300],
+     "x" * 300, "é" * 150, "card.json/" + "é" * 150],
 )  # fmt: skip
 def test_a_name_that_leaves_the_folder_is_refused(packed: bytes, name: str) -> None:
     files = signed(members(packed) | {"EVIL": b"x"})
@@ -136,6 +139,27 @@ def test_a_name_that_leaves_the_folder_is_refused(packed: bytes, name: str) -> N
     refused(raw, "no name a file|not in the zip")
     if name and "\x00" not in name:
         refused(zipped(members(packed) | {name: b"x"}), "no name a file")
+
+
+@pytest.mark.parametrize("name", ["manifest.json/x", "card.json/x", "CARD.json/x/y", "models/a/b"])
+def test_a_name_below_another_file_is_refused(packed: bytes, name: str) -> None:
+    refused(zipped(signed(members(packed) | {"models/a": b"x", name: b"x"})), "in a folder that is a file")
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "said"),
+    [(errno.ENOSPC, StoreFull, "no room to unpack.*TMPDIR"), (errno.EIO, BundleError, "cannot be unpacked")],
+)
+def test_a_disk_that_fails_is_told(
+    packed: bytes, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[Exception], said: str
+) -> None:
+    def failing(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", failing)
+        with pytest.raises(kind, match=said):
+            archive.load(packed, MOST)
 
 
 def test_a_link_is_refused(packed: bytes) -> None:

@@ -25,10 +25,10 @@ def url(tmp_path: Path) -> str:
 
 
 def said(*told: str, status: int = 0) -> str:
-    """What a verb prints, on either stream."""
+    """What a verb prints, on either stream, however it is folded."""
     done = CliRunner().invoke(app, list(told))
     assert done.exit_code == status, done.output
-    return done.output
+    return " ".join(done.output.split())
 
 
 def test_a_key_is_made_shown_once_listed_and_revoked(url: str) -> None:
@@ -58,6 +58,27 @@ def test_mistakes_are_sentences(url: str, tmp_path: Path) -> None:
     assert "'king'" in said("keys", "create", "n", "--role", "king", "--store", url, status=2)
     assert "Nothing is deployed" in said("store", "export", "--out", f"{tmp_path}/e.parquet", "--store", url, status=2)
     assert "sqlite:///FILE" in said("store", "upgrade", "--store", "nonsense", status=2)
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["keys", "list"],
+        ["keys", "revoke", "x"],
+        ["store", "erase", "--unit", "u"],
+        ["store", "retain", "--days", "1"],
+        ["store", "export", "--out", "log.parquet"],
+    ],
+    ids=" ".join,
+)
+def test_a_store_that_is_not_there_is_not_made_by_looking(verb: list[str], url: str, tmp_path: Path) -> None:
+    assert "There is no store" in said(*verb, "--store", url, status=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_days_beyond_all_time_are_refused(decided: list[str], url: str) -> None:
+    assert "36500" in said("store", "retain", "--days", "1000000", "--store", url, status=2)
+    assert "Deleted 0 decisions" in said("store", "retain", "--days", "36500", "--store", url)
 
 
 def test_keys_open_what_their_roles_say(bundle_folder: Path, tmp_path: Path, url: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ from bundles import users
 from clients import Client, client
 
 import persuadable as ps
-from persuadable.service import archive
+from persuadable.service import archive, deployment
+from persuadable.service.intake import Answers
+from persuadable.service.routes import health
 from persuadable.service.scoring import Model
 
 PEOPLE = users(20)
@@ -86,6 +90,7 @@ def test_a_bundle_is_named_by_folder_or_version(api: Client, versions: tuple[str
         ({"path": "/etc"}, 404),
         ({"path": "."}, 404),
         ({"path": "absent"}, 404),
+        ({"path": "é" * 255}, 404),
         ({"version": "00ff"}, 404),
         ({"path": "a", "version": "b"}, 422),
         ({}, 422),
@@ -138,6 +143,77 @@ def test_a_deployed_bundle_that_cannot_be_loaded_leaves_the_old_one(api: Client,
     assert api.logged().count('"event":"watch"') == 1, "said once, not at every look"
     assert serves(api) == versions[0]
     assert api.get("/health/ready").status_code == 200
+
+
+def repair(tmp_path: Path, version: str, packed: bytes) -> None:
+    """Put the right archive in the place of a broken one."""
+    with closing(sqlite3.connect(tmp_path / "store.db", timeout=10)) as database, database:
+        database.execute("UPDATE bundles SET archive = ? WHERE version = ?", (packed, version))
+
+
+def test_the_champion_answers_though_others_cannot_be_loaded(
+    api: Client, other_folder: Path, tmp_path: Path, versions: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first start on, and what was mended is loaded later."""
+    monkeypatch.setattr(deployment, "RETRY_SECONDS", 0.3)
+    store = api.service.store
+    for version in ("broken", versions[1]):
+        store.bundles.put(version, b"no zip", {})
+    for champion in ("broken", versions[0]):
+        store.deployment.activate(champion)
+    store.deployment.challenge(versions[1])
+    second = Client(api.service.settings)
+    second.start()
+    try:
+        assert serves(second) == versions[0]
+        assert second.service.lineup.serving().by_role.keys() == {"champion"}
+        time.sleep(1.0)
+        assert second.logged().count('"event":"not loaded"') == 2, "each once, and not at every try"
+        repair(tmp_path, versions[1], archive.pack(other_folder))
+        assert eventually(lambda: "challenger" in second.service.lineup.serving().versions)
+    finally:
+        second.close()
+
+
+def test_a_bundle_that_cannot_be_loaded_is_not_deployed(
+    api: Client, other_folder: Path, tmp_path: Path, versions: tuple[str, str]
+) -> None:
+    """However often it is asked for; and once it can be, it is in service when that is answered."""
+    api.service.store.bundles.put(versions[1], b"no zip", {})
+    before = api.get("/v1/admin/bundles").json()
+    for role in ("champion", "challenger", "champion"):
+        answer = api.post(f"/v1/admin/bundles?as={role}", json={"version": versions[1]})
+        assert (answer.status_code, answer.json()["type"]) == (422, "/problems/bundle")
+        assert api.get("/v1/admin/bundles").json() == before
+    repair(tmp_path, versions[1], archive.pack(other_folder))
+    assert api.post("/v1/admin/bundles", json={"version": versions[1]}).status_code == 201
+    assert serves(api) == versions[1]
+
+
+def test_there_is_no_rollback_to_a_bundle_that_cannot_be_loaded(api: Client, versions: tuple[str, str]) -> None:
+    api.service.store.bundles.put("broken", b"no zip", {})
+    for champion in ("broken", versions[0]):
+        api.service.store.deployment.activate(champion)
+    answer = api.post("/v1/admin/bundles/rollback")
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/bundle")
+    told = api.get("/v1/admin/bundles").json()
+    assert (told["champion"], told["previous"]) == (versions[0], "broken")
+    assert serves(api) == versions[0]
+
+
+def test_what_is_uploaded_is_compiled_once(
+    api: Client, other_folder: Path, monkeypatch: pytest.MonkeyPatch, versions: tuple[str, str]
+) -> None:
+    compiled: list[str] = []
+    real = deployment.warmed
+
+    def counting(bundle: ps.Bundle, answers: Answers) -> deployment.Serving:
+        compiled.append(bundle.version)
+        return real(bundle, answers)
+
+    monkeypatch.setattr(deployment, "warmed", counting)
+    upload(api, other_folder)
+    assert compiled == [versions[1]]
 
 
 def test_no_request_is_dropped_while_bundles_are_swapped(
@@ -240,7 +316,10 @@ def test_what_was_decided_is_answered_again_under_a_contract_that_would_refuse_i
     assert api.post("/v1/decide/batch", content=content[:-2] + b" }\n", headers=lines).status_code == 422
 
 
-def test_ready_says_which_bundle_and_needs_its_store(api: Client, tmp_path: Path, versions: tuple[str, str]) -> None:
+def test_ready_says_which_bundle_and_needs_its_store(
+    api: Client, monkeypatch: pytest.MonkeyPatch, versions: tuple[str, str]
+) -> None:
+    monkeypatch.setattr(health, "FRESH_SECONDS", 0.0)
     assert api.get("/health/ready").json() == {"status": "ready", "bundle": versions[0]}
     api.service.writer.check = _away  # type: ignore[method-assign]
     answer = api.get("/health/ready")

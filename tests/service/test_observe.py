@@ -150,7 +150,7 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(bundle_folder: Path, tm
         for path, kind, most in (("/v1/score", b"application/json", 10_000),
                                  ("/v1/decide/batch", b"application/x-ndjson", 20_000)):  # fmt: skip
             headers = [(b"content-type", kind), *([(b"content-length", b"1000000000")] if told else [])]
-            taken, status = api.run(_endless(api, path, headers))
+            taken, status = api.run(_endless(api, path, [*headers, (b"host", b"127.0.0.1")]))
             assert status == 413
             assert taken <= (0 if told else most + 1_000)
 
@@ -170,6 +170,20 @@ async def _endless(api: Client, path: str, headers: list[tuple[bytes, bytes]]) -
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
     await api.app(scope | {"client": ("127.0.0.1", 1), "root_path": "", "scheme": "http"}, receive, send)
     return taken, status
+
+
+def test_what_is_noted_is_short_and_printable_whatever_was_sent(api: Client) -> None:
+    """A name of the request can stand in a pointer, and its address in a path: no more than any store takes."""
+    for name in ("x" * 2_000_000, "a\0b\n\x1b[2J\u202e"):
+        assert api.post("/v1/score", json={name: 1, "units": []}).status_code == 422
+    assert api.get("/v1/decisions/%00x").status_code == 404
+    api.service.tell()
+    long, odd, path = api.service.notes
+    assert len(long.detail) <= 300
+    assert "/xxx" in long.detail
+    assert all((note.detail + note.path).isprintable() for note in (long, odd, path))
+    assert "/a\ufffdb\ufffd" in odd.detail
+    assert path.path == "/v1/decisions/\ufffdx"
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------

@@ -13,20 +13,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bundles import users
 from click.testing import Result
+from clients import client
 from typer.testing import CliRunner
 
 from persuadable.cli import app
 from persuadable.errors import ParameterError
+from persuadable.service import workers
 from persuadable.service.serve import _listen, prepare
 from persuadable.service.settings import Settings
-from persuadable.service.store import Store
+from persuadable.service.store import Problem, Store, StoreError, StoreUnavailable
 
 PEOPLE = users(5)
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PERSUADABLE_")}
@@ -111,9 +115,7 @@ def test_it_says_where_it_is_and_drains_before_it_ends(bundle_folder: Path, tmp_
         for part in ("/docs", "bundle", "sqlite:///", "--insecure"):
             assert part in service.banner
         body = json.dumps({"units": PEOPLE}).encode()
-        head = (
-            f"POST /v1/decide HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-        )
+        head = f"POST /v1/decide HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
         with socket.create_connection(("127.0.0.1", service.port), timeout=30) as slow:
             slow.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body[:20])
             time.sleep(0.3)
@@ -177,6 +179,22 @@ def test_two_workers_share_a_store_and_a_dead_one_is_replaced(bundle_folder: Pat
             time.sleep(0.1)
 
 
+@pytest.mark.parametrize(("beat", "lived", "pauses"), [(0.0, 60.0, True), (1.0, 2.0, True), (1.0, 60.0, False)])
+def test_a_worker_that_hardly_lived_is_replaced_after_a_pause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beat: float, lived: float, pauses: bool
+) -> None:
+    """Whatever killed it; one that was well is replaced at once."""
+    monkeypatch.setenv(workers.COUNTS, str(tmp_path))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    supervisor = workers._Workers(None, 1, None)  # type: ignore[arg-type]
+    process = SimpleNamespace(pid=1, exitcode=-signal.SIGKILL)
+    supervisor._bury(
+        workers._Worker(process, SimpleNamespace(value=beat), time.monotonic() - lived)  # type: ignore[arg-type]
+    )
+    assert (supervisor._not_before > time.monotonic()) == pauses
+    assert not supervisor.failed
+
+
 def workers_of(pid: int) -> list[int]:
     """Worker processes of a supervisor; the one that tracks shared memory is none."""
     found = []
@@ -195,6 +213,66 @@ def cmdline(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+# --- what went wrong is kept ------------------------------------------------------------------------------------------
+
+
+def note(title: str) -> Problem:
+    return Problem(datetime.now(UTC), 500, title, "Something.", "/v1/score")
+
+
+def test_it_stops_though_the_store_is_away(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[bool] = []
+    with client(bundle_folder, tmp_path, poll_seconds=5.0) as api:
+        store = api.service.store
+        close = store.close
+        monkeypatch.setattr(store, "note_problems", away)
+        monkeypatch.setattr(store, "close", lambda: closed.append(True) or close())
+        api.service.notes.append(note("Something went wrong"))
+    assert closed == [True]
+    log = api.log.getvalue().decode()
+    assert '"event":"stopped"' in log
+    assert "away" in log
+
+
+def test_what_went_wrong_is_noted_once_the_store_is_back(bundle_folder: Path, tmp_path: Path) -> None:
+    with client(bundle_folder, tmp_path, poll_seconds=5.0) as api:
+        service = api.service
+        service.notes.extend([note("first"), note("second")])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(service.store, "note_problems", away)
+            with pytest.raises(StoreUnavailable):
+                service._note()
+        assert [one.title for one in service.notes] == ["first", "second"]
+        service._note()
+        assert [one.title for one in service.store.live().errors] == ["second", "first"]
+        assert not service.notes
+
+
+def test_a_note_the_database_refuses_takes_no_other_along(
+    bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with client(bundle_folder, tmp_path, poll_seconds=5.0) as api:
+        service = api.service
+        real = service.store.note_problems
+
+        def choosy(notes: list[Problem]) -> None:
+            if any(one.title == "bad" for one in notes):
+                raise StoreError("refused")
+            real(notes)
+
+        monkeypatch.setattr(service.store, "note_problems", choosy)
+        service.notes.extend(note(title) for title in ("first", "bad", "last"))
+        service._note()
+        assert [one.title for one in service.store.live().errors] == ["last", "first"]
+        assert api.logged().count('"event":"not noted"') == 1
+
+
+def away(*_: Any) -> None:
+    raise StoreUnavailable("The store is away")
 
 
 # --- what it refuses to begin with ------------------------------------------------------------------------------------
@@ -222,6 +300,24 @@ def test_without_a_bundle_it_does_not_start(tmp_path: Path, bundle_folder: Path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         refused(run("serve", bundle_folder, "--store", store, "--port", port, "--insecure"), "--port")
+
+
+def test_a_champion_that_cannot_be_loaded_is_told_in_one_sentence(bundle_folder: Path, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/store.db"
+    store = Store.open(url)
+    store.upgrade()
+    prepare(store, Settings(store=url, insecure=True), bundle_folder)
+    store.bundles.put("broken", b"no zip", {})
+    store.deployment.activate("broken")
+    store.close()
+    told = subprocess.run(
+        command("serve", bundle_folder, "--store", url, "--insecure", "--port", "0"),
+        capture_output=True, text=True, env=CLEAN, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.returncode == 2
+    assert told.stderr.count("This is no zip file") == 1
+    assert "Traceback" not in told.stderr
+    assert told.stdout == ""
 
 
 def test_a_host_that_is_not_ours_is_refused() -> None:

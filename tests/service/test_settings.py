@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from persuadable.errors import ParameterError
 from persuadable.service.intake import Answers
-from persuadable.service.settings import Settings, configure, masked_url
+from persuadable.service.settings import Settings, configure
+from persuadable.service.store import Store, masked_url
 
 SECRET = "postgresql://ada:lovelace1815@db.example/decisions"
 
@@ -114,7 +115,21 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = "\n".join([*told.lines(), repr(told), str(told.settings)])
     assert "lovelace1815" not in shown
     assert "postgresql://ada:***@db.example/decisions" in shown
-    assert "geheim" not in masked_url("postgresql://db/x?password=geheim&sslpassword=geheim")
+    masked = masked_url("postgresql://db/x?password=geheim&sslpassword=geheim&sslmode=require")
+    assert masked == "postgresql://db/x?sslmode=require"
+
+
+@pytest.mark.parametrize("place", ["s3c@r3t@db/x", "s3c@r3t/4@db/x", "s3c@db:r3t@db/x", "s3c:@r3t@db/x"])
+def test_a_password_that_is_not_encoded_is_refused_and_not_shown(place: str) -> None:
+    """As the URL is written, its tail is the host, the port or the database."""
+    url = f"postgresql://ada:{place}"
+    for refused in (lambda: configure({"store": url}), lambda: Store.open(url), lambda: masked_url(url)):
+        with pytest.raises(ParameterError) as caught:
+            refused()
+        assert "r3t" not in str(caught.value)
+    with pytest.raises(ParameterError, match="%40"):
+        masked_url("postgresql://ada:s3c@r3t@db/x")
+    assert masked_url("postgresql://ada:s3c%40r3t@db/x") == "postgresql://ada:***@db/x"
 
 
 def test_a_wrong_url_is_not_repeated_with_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,7 +136,7 @@ WRONG: dict[str, tuple[bytes, str, str]] = {
     "long text": (body(units=[{"unit": "u", "features": {"a": "x" * 1001}}]), "/units/0/features/a", "1,000"),
     "text with NUL": (body(units=[{"unit": "u", "features": {"a": "\0"}}]), "/units/0/features/a", "NUL"),
     "name with NUL": (body(units=[{"unit": "u", "features": {"\0": 1}}]), "/units/0/features/\0", "NUL"),
-    "long name": (body(units=[{"unit": "u", "features": {"n" * 257: 1}}]), "/units/0/features/" + "n" * 257, "256"),
+    "long name": (body(units=[{"unit": "u", "features": {"n" * 257: 1}}]), f"/units/0/features/{'n' * 255}…", "256"),
     "features galore": (body(units=[{"unit": "u", "features": {f"f{i}": 1 for i in range(2001)}}]), "/units/0/features",
                         "at most 2,000"),
 }  # fmt: skip
@@ -266,6 +266,15 @@ def test_faults_of_a_query(query: dict[str, str], place: str) -> None:
     with pytest.raises(WireError) as caught:
         wire.read_query(query)
     assert [fault.pointer for fault in caught.value.faults] == [place]
+
+
+def test_a_name_that_is_too_long_is_not_repeated_whole() -> None:
+    name = "x" * 2_000_000
+    for raw in (body(**{name: 1}), json.dumps({"units": [{"unit": "u", "features": {name: 1}}]}).encode()):
+        (fault,) = refused(raw).faults
+        assert len(fault.pointer) + len(fault.detail) < 600
+        assert fault.pointer.endswith("x" * 255 + "…")
+    assert wire.pointer("x" * 256) == "/" + "x" * 256
 
 
 def test_lines_are_read_one_by_one_and_blank_ones_skipped() -> None:

@@ -38,14 +38,14 @@ class Field:
 
     @property
     def start(self) -> float | str | None:
-        """What the form begins with: nothing where that is allowed, else something inside what training saw.
+        """What the form begins with: something inside what training saw, nothing where it saw no value at all.
 
         The middle of a range; its geometric middle where the range is long and positive, as that of money is; 0 of a
         flag; the middle one of the categories.
         """
         if self.kind == "category":
-            return None if self.missing or not self.categories else self.categories[(len(self.categories) - 1) // 2]
-        if self.missing or self.low is None or self.high is None:
+            return self.categories[(len(self.categories) - 1) // 2] if self.categories else None
+        if self.low is None or self.high is None:
             return None
         long = self.low > 0 and self.high / self.low > 30
         middle = math.sqrt(self.low * self.high) if long else (self.low + self.high) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def launch(service: str, host: str, port: int) -> int:
         Streamlit's exit status, 0 where it was told to stop.
 
     Raises:
-        ParameterError: no address of a service, or a key that cannot be sent.
+        ParameterError: no address of a service, a key that cannot be sent, or a port that is in use.
     """
     address = service_address(service)
     key = usable_key(os.environ.get(KEY))
@@ -74,10 +75,25 @@ def launch(service: str, host: str, port: int) -> int:
             file=sys.stderr,
             flush=True,
         )
+    _require_free(host, port)
     child = subprocess.Popen(_command(address, host, port))
     with _stopping(child) as stopped:
         status = child.wait()
     return 0 if stopped else status
+
+
+def _require_free(host: str, port: int) -> None:
+    """Streamlit would say that a port is taken too, but neither what to do nor with our exit status."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ParameterError(
+                f"The app cannot listen on {host}:{port}: {os.strerror(error.errno or 0).lower()}",
+                remedy="Pass another --port, or end what uses this one.",
+            ) from None
 
 
 def _command(address: str, host: str, port: int) -> list[str]:

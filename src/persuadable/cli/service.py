@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from persuadable.cli.root import refusals
-from persuadable.errors import MissingDependency
+from persuadable.errors import MissingDependency, ParameterError
 
 if TYPE_CHECKING:
     from persuadable.service.settings import Configured
@@ -210,7 +210,7 @@ def erase(
 
 
 def retain(
-    days: Annotated[int, typer.Option(help="Keep what is younger than so many days.", min=0)],
+    days: Annotated[int, typer.Option(help="Keep what is younger than so many days.", min=0, max=36_500)],
     store: Url = None,
     config: Config = None,
 ) -> None:
@@ -267,8 +267,20 @@ def _erased(told: Erasure) -> None:
 
 
 def _opened(store: str | None, config: Path | None) -> Store:
-    """The store, which is reached and has this version's tables."""
+    """The store, which is reached and has this version's tables.
+
+    Raises:
+        ParameterError: it is a file that is not there; looking into it would make it.
+    """
     opened = _store(store, config)
+    from persuadable.service.serve import is_new_file
+
+    if is_new_file(opened.url):
+        opened.close()
+        raise ParameterError(
+            f"There is no store at {opened.url}",
+            remedy="Name the one that is served with --store, or make one: persuadable store upgrade.",
+        )
     opened.check()
     return opened
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -187,6 +188,7 @@ def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
         (written.bundle, "the models and the policy, for Bundle.load"),
     ):
         typer.echo(f"  {path!s:<{len(str(written.card))}}  {what}")
+    typer.echo(f"\nTo decide with it:  persuadable serve {shlex.quote(str(written.bundle))} --insecure")
 
 
 def datasets() -> None:

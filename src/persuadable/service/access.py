@@ -53,12 +53,13 @@ class Access:
         insecure: answer without keys; who sent a request is then its address.
         rate: requests per second for each caller; 0 is without limit.
         burst: requests a caller may make at once.
+        workers: among which rate and burst are shared out evenly.
     """
 
-    def __init__(self, *, insecure: bool, rate: float = 0.0, burst: int = 100) -> None:
-        self.insecure = insecure
-        self._buckets = Buckets(rate, burst) if rate > 0 else None
-        self._keys: Mapping[str, KnownKey] = {}
+    def __init__(self, *, insecure: bool, rate: float = 0.0, burst: int = 100, workers: int = 1) -> None:
+        self.insecure, self._rate = insecure, rate
+        self._buckets = Buckets(rate / workers, max(1, burst // workers)) if rate > 0 else None
+        self._keys: Mapping[str, KnownKey] | None = None
 
     def know(self, keys: Iterable[KnownKey]) -> None:
         """Replace all known keys, in one step."""
@@ -73,13 +74,14 @@ class Access:
             roles: any of these may; an administrator may everything.
 
         Raises:
-            Problem: no key, an unknown one (401), another role (403), or too many requests (429).
+            Problem: no key, an unknown one (401), another role (403), too many requests (429), or the keys have not
+                been read yet (503).
         """
         caller = Caller(address, ANYBODY) if self.insecure else self._holder(authorization)
         if self._buckets is not None and (wait := self._buckets.take(caller.id)) > 0.0:
             raise Problem(
                 "too-many-requests",
-                f"The limit is {self._buckets.rate:g} requests per second",
+                f"The limit is {self._rate:g} requests per second",
                 retry_after=int(wait) + 1,
             )
         if roles.isdisjoint(caller.roles) and "admin" not in caller.roles:
@@ -93,6 +95,8 @@ class Access:
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Problem("no-key", "The Authorization header is not 'Bearer' and a key", headers=CHALLENGE)
+        if self._keys is None:
+            raise Problem("not-ready", "The API keys have not been read from the store yet")
         token = token.strip()
         known, digest = self._keys.get(id_of(token) or ""), digest_of(token)
         same = hmac.compare_digest(digest, NOBODY if known is None else known.digest)

@@ -6,6 +6,7 @@ larger files than declared or allowed; contents that expand beyond reason. Then 
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import stat
@@ -20,6 +21,7 @@ from typing import Any
 
 from persuadable.bundle import Bundle
 from persuadable.errors import BundleError
+from persuadable.service.store import StoreFull
 
 __all__ = ["load", "pack", "unpacked"]
 
@@ -29,6 +31,8 @@ LARGEST_MANIFEST = 2 * 2**20
 LARGEST_DIRECTORY = 2 * 2**20
 # Trees and JSON shrink tenfold; a thousandfold, which deflate can do, only emptiness shrinks.
 MOST_EXPANSION, EXPANSION_FROM = 200, 2**20
+LONGEST_NAME, LONGEST_PART = 200, 255  # characters, and bytes that file systems take between two slashes
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 END_OF_DIRECTORY = 22
 CHUNK = 2**18
 # 1980, the first year a zip file knows: the same bundle gives the same bytes.
@@ -73,6 +77,7 @@ def unpacked(archive: bytes, most_bytes: int) -> Iterator[Path]:
 
     Raises:
         BundleError: the archive cannot be trusted or read.
+        StoreFull: there is no room for its files.
     """
     _check_frame(archive, most_bytes)
     with tempfile.TemporaryDirectory(prefix="persuadable-bundle-") as folder:
@@ -83,6 +88,13 @@ def unpacked(archive: bytes, most_bytes: int) -> Iterator[Path]:
             zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, ValueError, EOFError,
         ) as error:  # fmt: skip
             raise BundleError(f"The zip file cannot be read: {error}", remedy=REMEDY) from error
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise StoreFull(
+                    "There is no room to unpack the bundle in the folder for temporary files",
+                    "Free space there, or name another folder in the variable TMPDIR.",
+                ) from error
+            raise BundleError(f"The zip file cannot be unpacked: {error.strerror}", remedy=REMEDY) from error
         yield Path(folder)
 
 
@@ -137,6 +149,9 @@ def _members(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
             raise BundleError(f"{name!r} is in the zip file twice", remedy=REMEDY)
         taken.add(name.casefold())
         members[name] = member
+    for name in members:
+        if any(str(parent) in taken for parent in PurePosixPath(name.casefold()).parents):
+            raise BundleError(f"{name!r} in the zip file lies in a folder that is a file", remedy=REMEDY)
     return members
 
 
@@ -148,7 +163,8 @@ def _check_name(name: str) -> None:
         or not name.isprintable()
         or any(part in ("", ".", "..") for part in parts)
         or PurePosixPath(name).is_absolute()
-        or len(name) > 200
+        or len(name) > LONGEST_NAME
+        or any(len(part.encode()) > LONGEST_PART for part in parts)
     ):
         raise BundleError(f"{name!r} in the zip file is no name a file of a bundle can have", remedy=REMEDY)
 

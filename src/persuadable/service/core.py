@@ -20,7 +20,7 @@ from persuadable.service.intake import Answers
 from persuadable.service.logs import Lines, Log, logger, route_standard_logging
 from persuadable.service.metrics import Metrics
 from persuadable.service.settings import Settings
-from persuadable.service.store import Problem, Store, Writer
+from persuadable.service.store import Problem, Store, StoreFull, StoreUnavailable, Writer
 
 __all__ = ["Service", "open_store"]
 
@@ -55,7 +55,12 @@ class Service:
         self.metrics = Metrics()
         self.notes: deque[Problem] = deque(maxlen=MOST_NOTES)
         self.tell: Callable[[], None] = lambda: None
-        self.access = Access(insecure=settings.insecure, rate=settings.rate_per_second, burst=settings.rate_burst)
+        self.access = Access(
+            insecure=settings.insecure,
+            rate=settings.rate_per_second,
+            burst=settings.rate_burst,
+            workers=settings.workers,
+        )
         self.rng = np.random.default_rng()
         self.store = open_store(settings)
         self.writer = Writer(self.store, committed=self.metrics.committed)
@@ -88,16 +93,20 @@ class Service:
         self._watching = [asyncio.create_task(self._watch()), asyncio.create_task(self._flush())]
 
     async def stop(self) -> None:
-        """Write what is waiting, then stop."""
+        """Write what is waiting, then stop, also where the store is away."""
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
-        await self.writer.stop()
-        self.tell()
-        await asyncio.to_thread(self._note)
-        self.store.close()
-        self.log.info("stopped")
-        self.lines.flush()
+        try:
+            await self.writer.stop()
+            self.tell()
+            await asyncio.to_thread(self._note)
+        except StoreError as error:
+            self.log.warning("store", problem=str(error))
+        finally:
+            self.store.close()
+            self.log.info("stopped")
+            self.lines.flush()
 
     async def _watch(self) -> None:
         """Follow the deployment and the keys. What fails is said once, and tried again."""
@@ -129,10 +138,38 @@ class Service:
         return [KnownKey(key.key_id, key.digest, frozenset(key.roles)) for key in keys]
 
     def _note(self) -> None:
-        """Hand what went wrong to the store, where the Live page of any worker finds it."""
-        notes = [self.notes.popleft() for _ in range(len(self.notes))]
-        if notes:
-            self.store.note_problems(notes)
+        """Hand what went wrong to the store, where the Live page of any worker finds it.
+
+        Raises:
+            StoreUnavailable, StoreFull: what could not be written waits for the next time.
+        """
+        notes = deque(self.notes.popleft() for _ in range(len(self.notes)))
+        try:
+            self._write(notes)
+        except (StoreUnavailable, StoreFull):
+            while notes and len(self.notes) < MOST_NOTES:
+                self.notes.appendleft(notes.pop())
+            raise
+
+    def _write(self, notes: deque[Problem]) -> None:
+        """Write these and take them away; where the database refuses one, only that one is dropped."""
+        try:
+            self.store.note_problems(list(notes))
+            notes.clear()
+        except (StoreUnavailable, StoreFull):
+            raise
+        except StoreError:
+            while notes:
+                self._write_one(notes[0])
+                notes.popleft()
+
+    def _write_one(self, note: Problem) -> None:
+        try:
+            self.store.note_problems([note])
+        except (StoreUnavailable, StoreFull):
+            raise
+        except StoreError as error:
+            self.log.warning("not noted", status=note.status, title=note.title, problem=str(error))
 
     async def _flush(self) -> None:
         while True:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from persuadable.service.store import Deployed, Store
 
 __all__ = ["Line", "Lineup", "Serving", "facts_of", "warmed"]
 
-# A deployed bundle that cannot be loaded is not loaded again at every look.
+# A deployed bundle that cannot be loaded is not tried again at every look.
 RETRY_SECONDS = 15.0
 Versions = dict[str, "Serving"]
 
@@ -51,12 +53,32 @@ class Serving:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What is deployed, as one immutable value: whoever holds it sees it whole."""
+    """What is deployed, as one immutable value: whoever holds it sees it whole.
+
+    The previous bundle or the challenger is None where there is none, and where it could not be loaded.
+    """
 
     deployed: Deployed
     champion: Serving
     previous: Serving | None
     challenger: Serving | None
+
+    @property
+    def by_role(self) -> dict[str, Serving]:
+        """Those that are in service."""
+        roles = {"champion": self.champion, "previous": self.previous, "challenger": self.challenger}
+        return {role: one for role, one in roles.items() if one is not None}
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of those that are in service, by role."""
+        return {role: one.version for role, one in self.by_role.items()}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is deployed is in service."""
+        wanted = (self.deployed.champion, self.deployed.previous, self.deployed.challenger)
+        return len(self.versions) == sum(version is not None for version in wanted)
 
 
 def warmed(bundle: Bundle, answers: Answers) -> Serving:
@@ -102,8 +124,9 @@ class Lineup:
         self._store, self._answers, self._most, self._folder = store, answers, most_bytes, folder
         self._log, self._metrics = log, metrics
         self._line: Line | None = None
-        self._failed: Deployed | None = None
+        self._tried: Deployed | None = None
         self._not_before = 0.0
+        self._ailing: set[str] = set()
         self._one_at_a_time = asyncio.Lock()
 
     @property
@@ -124,29 +147,35 @@ class Lineup:
     async def follow(self) -> None:
         """Bring what is in service to what the store says is deployed.
 
+        What cannot be loaded is tried again after :data:`RETRY_SECONDS`.
+
         Raises:
             StoreError: the store cannot be asked.
-            BundleError: a deployed bundle cannot be loaded; what was in service stays.
+            BundleError: the champion cannot be loaded; what was in service stays.
         """
         async with self._one_at_a_time:
             wanted = await asyncio.to_thread(self._store.deployment.read)
-            if wanted.champion is None or (self._line is not None and self._line.deployed == wanted):
+            if wanted.champion is None:
                 return
-            if self._failed == wanted and time.monotonic() < self._not_before:
+            if self._line is not None and self._line.deployed == wanted and self._line.is_whole:
                 return
-            try:
-                line = await asyncio.to_thread(self._warm_line, wanted)
-            except Exception:
-                self._failed, self._not_before = wanted, time.monotonic() + RETRY_SECONDS
-                raise
-            self._line = line
+            if self._tried != wanted or time.monotonic() >= self._not_before:
+                await self._serve(wanted, self._held())
+
+    async def _serve(self, wanted: Deployed, held: Versions) -> None:
+        """Put what is deployed in service; what is held is warm already."""
+        try:
+            line = await asyncio.to_thread(self._warm_line, wanted, held)
+        finally:
+            self._tried, self._not_before = wanted, time.monotonic() + RETRY_SECONDS
+        before, self._line = self._line, line
+        if before is None or before.versions != line.versions:
             self._tell(line)
 
-    def _warm_line(self, wanted: Deployed) -> Line:
-        held = self._held()
+    def _warm_line(self, wanted: Deployed, held: Versions) -> Line:
         champion = self._warm(str(wanted.champion), held)
-        challenger = self._warm(wanted.challenger, held) if wanted.challenger else None
-        previous = self._warm(wanted.previous, held) if wanted.previous else None
+        challenger = self._beside("challenger", wanted.challenger, held)
+        previous = self._beside("previous", wanted.previous, held)
         gc.collect()
         gc.freeze()  # what lives as long as the process is not looked at again by every collection
         return Line(wanted, champion, previous, challenger)
@@ -158,17 +187,42 @@ class Lineup:
 
     def _warm(self, version: str, held: Versions) -> Serving:
         if (known := held.get(version)) is None:
-            bundle = archive.load(self._store.bundles.get(version), self._most)
-            if bundle.version != version:
-                raise BundleError(f"The store's bundle {version} says it is {bundle.version}")
-            known = held[version] = warmed(bundle, self._answers)
+            known = self._ready(self._store.bundles.get(version))
+            if known.version != version:
+                raise BundleError(f"The store's bundle {version} says it is {known.version}")
+            held[version] = known
+        self._ailing.discard(version)
         return known
 
+    def _beside(self, role: str, version: str | None, held: Versions) -> Serving | None:
+        """A bundle that the champion can do without: where it cannot be loaded that is said, once, and no more."""
+        if version is None:
+            return None
+        try:
+            return self._warm(version, held)
+        except Exception as error:
+            if version not in self._ailing:
+                self._log.warning("not loaded", role=role, bundle=version, problem=str(error))
+            self._ailing.add(version)
+            return None
+
+    def _ready(self, packed: bytes) -> Serving:
+        """A zipped bundle, compiled and warm.
+
+        Raises:
+            BundleError: it cannot be trusted, read or compiled.
+        """
+        bundle = archive.load(packed, self._most)
+        try:
+            return warmed(bundle, self._answers)
+        except BundleError:
+            raise
+        except (PersuadableError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise BundleError(f"The bundle cannot be put in service: {error}") from error
+
     def _tell(self, line: Line) -> None:
-        roles = (("champion", line.champion), ("previous", line.previous), ("challenger", line.challenger))
-        told = {role: one.version for role, one in roles if one is not None}
-        self._log.info("deployed", **told)
-        self._metrics.serves((role, one.version, one.model.contract_version) for role, one in roles if one is not None)
+        self._log.info("deployed", **line.versions)
+        self._metrics.serves((role, one.version, one.model.contract_version) for role, one in line.by_role.items())
 
     async def told(self) -> dict[str, Any]:
         """What is deployed, and what the store knows, as JSON values."""
@@ -190,24 +244,15 @@ class Lineup:
             Its version.
 
         Raises:
-            BundleError: it cannot be trusted, read or compiled.
+            BundleError: it cannot be trusted, read or compiled; what is deployed stays.
             StoreError: the store cannot be asked, or the deployment does not allow it.
         """
-        bundle = await asyncio.to_thread(self._checked, packed)
-        await asyncio.to_thread(self._store.bundles.put, bundle.version, packed, facts_of(bundle))
-        await self.deploy(bundle.version, role)
-        return bundle.version
-
-    def _checked(self, packed: bytes) -> Bundle:
-        """The bundle, once it has been compiled: one that cannot answer is never deployed."""
-        bundle = archive.load(packed, self._most)
-        try:
-            warmed(bundle, self._answers)
-        except BundleError:
-            raise
-        except (PersuadableError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise BundleError(f"The bundle cannot be put in service: {error}") from error
-        return bundle
+        ready = await asyncio.to_thread(self._ready, packed)
+        version = ready.version
+        new = await asyncio.to_thread(self._store.bundles.put, version, packed, facts_of(ready.bundle))
+        # Of one that is known the store keeps the archive it has, which is what every other worker will load.
+        await self._change(self._deploy, version, role, held={version: ready} if new else {})
+        return version
 
     async def admit_folder(self, name: str, role: str) -> str:
         """As :meth:`admit`, from the folder of that name in the bundles folder.
@@ -217,9 +262,10 @@ class Lineup:
         """
         if self._folder is None:
             raise Problem("unknown-bundle", "No bundles folder is set", remedy="Set PERSUADABLE_BUNDLES_FOLDER.")
-        root = self._folder.resolve()
-        path = (root / name).resolve()
-        if not path.is_relative_to(root) or path == root or not path.is_dir():
+        # os.path where pathlib would raise: for names the file system cannot have, and links that go in circles.
+        root = Path(os.path.realpath(self._folder))
+        path = Path(os.path.realpath(root / name))
+        if not path.is_relative_to(root) or path == root or not os.path.isdir(path):
             raise Problem("unknown-bundle", f"There is no folder {name!r} in the bundles folder")
         return await self.admit(await asyncio.to_thread(archive.pack, path), role)
 
@@ -227,20 +273,34 @@ class Lineup:
         """Make a known version the champion or the challenger, and put it in service here.
 
         Raises:
+            BundleError: it cannot be loaded; what is deployed stays.
             StoreError: it is not known, or the store cannot be asked.
         """
-        change = self._store.deployment.activate if role == "champion" else self._store.deployment.challenge
-        await asyncio.to_thread(change, version)
-        await self.follow()
+        await self._change(self._deploy, version, role)
+
+    def _deploy(self, held: Versions, version: str, role: str) -> Deployed:
+        deployment = self._store.deployment
+        self._warm(version, held)
+        if role == "champion":
+            return deployment.activate(version)
+        if (champion := deployment.read().champion) is not None:
+            self._warm(champion, held)
+        return deployment.challenge(version)
 
     async def roll_back(self) -> None:
         """Make the previous champion the champion again.
 
         Raises:
-            StoreError: there is none, or the store cannot be asked.
+            BundleError: it cannot be loaded; what is deployed stays.
+            StoreError: there is none, the deployment was changed meanwhile, or the store cannot be asked.
         """
-        await asyncio.to_thread(self._store.deployment.rollback)
-        await self.follow()
+        await self._change(self._roll_back)
+
+    def _roll_back(self, held: Versions) -> Deployed:
+        now = self._store.deployment.read()
+        if now.previous is not None:
+            self._warm(now.previous, held)
+        return self._store.deployment.rollback(seen=now.sequence)
 
     async def drop_challenger(self) -> None:
         """Stop scoring a challenger.
@@ -248,5 +308,16 @@ class Lineup:
         Raises:
             StoreError: the store cannot be asked.
         """
-        await asyncio.to_thread(self._store.deployment.clear_challenger)
-        await self.follow()
+        await self._change(lambda held: self._store.deployment.clear_challenger())
+
+    async def _change(self, change: Callable[..., Deployed], *told: str, held: Versions | None = None) -> None:
+        """Change the deployment, and put it in service here, at once.
+
+        Args:
+            change: is given the versions that are warm, and adds those it will need before it changes anything.
+            told: what else it is given.
+            held: versions that are warm besides those in service.
+        """
+        async with self._one_at_a_time:
+            warm = self._held() | (held or {})
+            await self._serve(await asyncio.to_thread(change, warm, *told), warm)

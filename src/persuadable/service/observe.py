@@ -27,10 +27,11 @@ PROBLEM = "persuadable.problem"
 FAILURE = "persuadable.failure"
 CALLER = "persuadable.caller"
 TOGETHER = 64
+LONGEST_DETAIL, LONGEST_PATH = 300, 200
 # Asked every few seconds by machines: worth a line only when something is wrong, or for debugging.
 QUIET = frozenset({"/health/live", "/health/ready", "/metrics"})
 # Of no interest to who watches the service: addresses that do not exist, and strangers at the door.
-PASSING = frozenset({"no-such-path", "method", "no-key", "unknown-key"})
+PASSING = frozenset({"no-such-path", "method", "no-key", "unknown-key", "foreign-host"})
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -144,5 +145,16 @@ def _identity(headers: dict[bytes, bytes]) -> bytes:
 
 
 def _note(problem: Problem, path: str) -> Noted:
-    """A refusal or failure as the Live page shows it: never what was in the request."""
-    return Noted(datetime.now(UTC), problem.kind.status, problem.kind.title, problem.detail, path[:200])
+    """A refusal or failure as the Live page shows it.
+
+    Of the request there are its address, and names in it that a pointer goes through, printable and shortened; never a
+    value.
+    """
+    detail, place = _printable(problem.detail, LONGEST_DETAIL), _printable(path, LONGEST_PATH)
+    return Noted(datetime.now(UTC), problem.kind.status, problem.kind.title, detail, place)
+
+
+def _printable(text: str, longest: int) -> str:
+    """Text that any store takes and any page shows."""
+    told = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text[:longest])
+    return told if len(text) <= longest else f"{told[:-1]}…"

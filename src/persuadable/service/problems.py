@@ -39,6 +39,9 @@ CATALOGUE: Mapping[str, Kind] = _catalogue(
     Kind("malformed", 400, "The request cannot be read", "Send what the API's description shows, at /docs."),
     Kind("no-key", 401, "An API key is needed", "Send the header 'Authorization: Bearer psk_…'."),
     Kind("unknown-key", 401, "The API key is not known", "Check the key, or create one: persuadable keys create."),
+    Kind(
+        "foreign-host", 403, "Only this machine is answered without keys", "Ask at http://localhost, or use API keys."
+    ),
     Kind("role", 403, "The API key may not do this", "Use a key with the role that is named."),
     Kind("no-such-path", 404, "There is nothing at this address", "The addresses are listed at /docs."),
     Kind("unknown-decision", 404, "A decision is not known", "Use a decision_id that /v1/decide answered."),
@@ -46,6 +49,7 @@ CATALOGUE: Mapping[str, Kind] = _catalogue(
     Kind("no-evaluation", 404, "The bundle holds no evaluation", "Make the bundle with persuadable run or demo."),
     Kind("method", 405, "This address does not take this method", "Use a method that the Allow header names."),
     Kind("not-acceptable", 406, "None of the formats accepted can be answered", "Accept one of those named."),
+    Kind("timeout", 408, "The body did not come", "Send the request again, its body without long pauses."),
     Kind("conflict", 409, "The deployment does not allow this now", "Look at GET /v1/admin/bundles."),
     Kind("erased", 409, "The decisions under this Idempotency-Key were erased", "Use a new key to decide anew."),
     Kind("mixed-export", 409, "Not one log: features or actions differ", "Export one bundle at a time: ?bundle=…"),
@@ -56,6 +60,7 @@ CATALOGUE: Mapping[str, Kind] = _catalogue(
     Kind("idempotency", 422, "The Idempotency-Key was used for another request", "Use a new key for a new request."),
     Kind("bundle", 422, "The bundle cannot be used", "Send a zip of a folder that Bundle.save wrote."),
     Kind("too-many-requests", 429, "Too many requests", "Wait as long as Retry-After says, then go on slower.", 1),
+    Kind("headers-too-large", 431, "Address and headers are too large", "Send less in them; a body has more room."),
     Kind("model", 500, "The model failed", "Roll back to the previous bundle, and look at these features."),
     Kind("unexpected", 500, "Something went wrong in the service", "Tell the operator the request id."),
     Kind("store-unavailable", 503, "The store cannot be reached", "Send the same request again in a moment.", 1),

@@ -81,7 +81,7 @@ MEANING: dict[type[Exception], Callable[[Any], Problem | None]] = {
     ModelFailure: _said("model"),
     BundleError: _said("bundle"),
     store.StoreUnavailable: lambda error: Problem("store-unavailable", "The store cannot be reached"),
-    store.StoreFull: lambda error: Problem("store-full", "The store has no room left"),
+    store.StoreFull: _said("store-full"),
     store.StoreBusy: _said("busy"),
     store.KeyReused: _said("idempotency"),
     store.Erased: _said("erased"),

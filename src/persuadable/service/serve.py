@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -20,14 +21,16 @@ from persuadable.errors import ParameterError, PersuadableError
 from persuadable.service import archive, workers
 from persuadable.service.core import open_store
 from persuadable.service.deployment import facts_of
-from persuadable.service.settings import Configured, Settings, masked_url
-from persuadable.service.store import Deployed, Store
+from persuadable.service.protocol import Protocol
+from persuadable.service.settings import Configured, Settings
+from persuadable.service.store import Deployed, Store, masked_url
 from persuadable.service.workers import Beat
 
-__all__ = ["check", "prepare", "serve"]
+__all__ = ["check", "is_new_file", "prepare", "serve"]
 
 KEEP_ALIVE_SECONDS = 75
 BACKLOG = 2048
+STARTUP_FAILED = "Application startup failed. Exiting."
 
 
 def serve(configured: Configured, folder: Path | None) -> None:
@@ -90,7 +93,7 @@ def check(configured: Configured, folder: Path | None) -> list[str]:
         lines.append(f"\nThe bundle in {folder} is whole: {Bundle.load(folder).version}")
     store, shown = open_store(settings), masked_url(settings.store)
     try:
-        new = _is_new_file(settings.store) or not store.is_current()
+        new = is_new_file(settings.store) or not store.is_current()
         if not settings.insecure:
             _require_keys(settings, None if new else store)
         if folder is None and (new or store.deployment.read().champion is None):
@@ -102,7 +105,7 @@ def check(configured: Configured, folder: Path | None) -> list[str]:
     return [*lines, f"The store can be reached: {shown}"]
 
 
-def _is_new_file(url: str) -> bool:
+def is_new_file(url: str) -> bool:
     """Whether the store is a SQLite file that is not there yet; looking into it would make it.
 
     Raises:
@@ -163,7 +166,7 @@ def _config(settings: Settings, beat: Beat | None) -> uvicorn.Config:
         partial(_build, settings, beat),
         factory=True,
         loop="auto" if sys.platform == "win32" else "uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -185,8 +188,14 @@ def _build(settings: Settings, beat: Beat | None) -> object:
 
 def _work(settings: Settings, listening: socket.socket, beat: Beat | None = None) -> None:
     """What one process does: answer until asked to stop, then finish."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     with _stopping_is_success():
         uvicorn.Server(_config(settings, beat)).run(sockets=[listening])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether uvicorn's log line tells anything new: where the service could not start, its own words did already."""
+    return not isinstance(sys.exc_info()[1], SystemExit) and record.getMessage() != STARTUP_FAILED
 
 
 @contextmanager

@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from persuadable.errors import ParameterError
+from persuadable.service.store import masked_url
 
-__all__ = ["PREFIX", "Configured", "ContractAnswers", "Settings", "configure", "masked_url"]
+__all__ = ["PREFIX", "Configured", "ContractAnswers", "Settings", "configure"]
 
 PREFIX = "PERSUADABLE_"
 # Variables with our prefix that other parts of the package read.
@@ -74,9 +75,14 @@ class Settings(BaseSettings):
     max_batch_units: int = Field(1_000_000, ge=1, description="Most units in one batch.")
     max_bundle_bytes: int = Field(256 * MIB, ge=KIB, description="Largest bundle, zipped and unzipped, in bytes.")
     rate_per_second: float = Field(
-        0.0, ge=0.0, description="Requests per second and API key (or address, without keys); 0 is without limit."
+        0.0,
+        ge=0.0,
+        description="Requests per second and API key (or address, without keys), in equal shares at each worker; "
+        "0 is without limit.",
     )
-    rate_burst: int = Field(100, ge=1, description="Requests a key may make at once before its rate applies.")
+    rate_burst: int = Field(
+        100, ge=1, description="Requests a key may make at once before its rate applies, in equal shares too."
+    )
     poll_seconds: float = Field(
         0.5, ge=0.05, le=5.0, description="Seconds between looks at the store for a new deployment or key."
     )
@@ -173,23 +179,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def masked_url(url: str) -> str:
-    """A database URL without its secrets.
-
-    Raises:
-        ValueError: it is no URL of a database.
-    """
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ValueError("it is no database URL: write sqlite:///FILE or postgresql://USER@HOST/NAME") from None
-    secrets = {key: "***" for key in parsed.query if "pass" in key.lower()}
-    return parsed.update_query_dict(secrets).render_as_string(hide_password=True)
 
 
 def _from_file(file: Path) -> dict[str, Any]:

@@ -112,8 +112,12 @@ class ExplainRequest:
 
 
 def pointer(*parts: str | int) -> str:
-    """The JSON pointer (RFC 6901) to a place in a document."""
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)
+    """The JSON pointer (RFC 6901) to a place in a document; names that are too long to be right are cut."""
+    return "".join(f"/{_cut(str(part)).replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def read_request(raw: bytes, *, most_units: int) -> ScoreRequest:

@@ -23,6 +23,7 @@ __all__ = ["COULD_NOT_START", "Beat", "run"]
 COULD_NOT_START = 3  # the status uvicorn ends with
 LOOK_SECONDS = 0.5
 SILENT_SECONDS = 60.0
+EARLY_SECONDS = 5.0  # a worker that dies sooner than this after its start may do so again and again
 PAUSE_SECONDS = 1.0
 COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 # Neither threads nor locks of this process go on in a worker.
@@ -34,10 +35,11 @@ Work = Callable[[socket.socket, Beat], None]
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker process and when it last said that it lives."""
+    """A worker process, when it last said that it lives (0 before it first did), and when it was started."""
 
     process: SpawnProcess
     beat: Any
+    started: float
 
 
 def run(work: Work, number: int, listening: socket.socket, drain_seconds: float) -> None:
@@ -87,7 +89,7 @@ class _Workers:
             for worker in list(self._workers):
                 if worker.process.exitcode is not None:
                     self._workers.remove(worker)
-                    self._bury(worker.process)
+                    self._bury(worker)
                 elif worker.beat.value:
                     self._proven = True
                     if time.monotonic() - worker.beat.value > SILENT_SECONDS:
@@ -107,17 +109,20 @@ class _Workers:
         beat = _context.Value("d", 0.0, lock=False)
         process = _context.Process(target=_worker, args=(self._work, self._listening, beat))
         process.start()
-        return _Worker(process, beat)
+        return _Worker(process, beat, time.monotonic())
 
-    def _bury(self, process: SpawnProcess) -> None:
-        """Forget a dead worker. Where none could ever start, none is started again; else after a pause."""
+    def _bury(self, worker: _Worker) -> None:
+        """Forget a dead worker. One that was well is replaced at once, one that hardly lived after a pause; where none
+        could ever start, none is started again."""
         from prometheus_client.multiprocess import mark_process_dead
 
+        process = worker.process
         mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
         if self._stop.is_set():
             return
         if process.exitcode == COULD_NOT_START:
             self.failed = not self._proven
+        if not worker.beat.value or time.monotonic() - worker.started < EARLY_SECONDS:
             self._not_before = time.monotonic() + PAUSE_SECONDS
         code = process.exitcode or 0
         how = signal.Signals(-code).name if code < 0 else f"status {code}"

@@ -60,7 +60,7 @@ def _decisions(live: Document, policy: Document) -> None:
     look.plot(figures.minutes_figure(live["minutes"], policy["control"]), "minutes")
     left, right = st.columns(2, gap="large")
     with left:
-        st.header("How sure each decision was")
+        st.header("Probability of treatment")
         look.plot(figures.propensity_figure(live["propensity_histogram"]), "propensities")
         look.note("The probability of treatment that was recorded: 0 and 1 by the threshold, between them by lot.")
     with right:
@@ -94,7 +94,7 @@ def _outcomes(outcomes: Sequence[Mapping[str, Any]], unit: Unit) -> None:
         look.note("No outcome was reported in the last 60 minutes. They come in by POST /v1/outcomes.")
         return
     look.table(
-        ("outcome", "reports", "mean"),
+        ("outcome", "reports", "mean of the reports"),
         [(str(o["name"]), f"{o['count']:,}", _mean(o, unit)) for o in outcomes],
         label="Outcomes in",
     )

@@ -105,16 +105,13 @@ class Batch:
         """Write the body to a file; its sha256.
 
         Raises:
-            Problem: it is too large, or there is no room for it.
+            Problem: it is too large, does not come or breaks off, or there is no room for it.
         """
         most = self._service.settings.max_batch_bytes
         require_length(call.scope, most)
         digest, size, more = hashlib.sha256(), 0, True
         while more:
-            message = await call.receive()
-            if message["type"] == "http.disconnect":
-                raise Problem("malformed", "The body broke off")
-            body, more = message.get("body", b""), message.get("more_body", False)
+            body, more = await call.piece()
             size += len(body)
             if size > most:
                 raise too_large(most)
@@ -129,12 +126,12 @@ class Batch:
         """How many users the file names, and each with its line.
 
         Raises:
-            Problem: none or too many.
+            Problem: none or too many, or one of them is larger than a request may be.
             ArrowError: it is no Arrow stream.
         """
         most = self._service.settings.max_batch_units
         file.seek(0)
-        among = arrow.rows(file) if media == ARROW else sum(1 for raw in file if not raw.isspace())
+        among = arrow.rows(file) if media == ARROW else _counted(file, self._service.settings.max_body_bytes)
         if not 1 <= among <= most:
             said = f"The batch names {among:,} users; send 1 to {most:,}"
             raise Problem("too-large" if among else "invalid", said, errors=[("", said)])
@@ -147,8 +144,8 @@ class Batch:
         """The answers of each part; while one is written, the next is scored."""
         failed: Problem | None = None
         number = 0
+        coming = asyncio.create_task(asyncio.to_thread(self._part, batch, users, number))
         try:
-            coming = asyncio.create_task(asyncio.to_thread(self._part, batch, users, number))
             while (part := await coming).users:
                 number += 1
                 coming = asyncio.create_task(asyncio.to_thread(self._part, batch, users, number))
@@ -159,10 +156,11 @@ class Batch:
                     except StoreError as error:
                         failed = problem_of(error)
                         if number == 1 or failed is None:
-                            await coming
                             raise
                 yield _told(part, made, failed)
         finally:
+            # A thread cannot be stopped: it reads the file until its part is through.
+            await asyncio.gather(coming, return_exceptions=True)
             file.close()
 
     async def _made(self, batch: _Batch, part: _Part, number: int) -> Sequence[Decision]:
@@ -194,6 +192,22 @@ class Batch:
         except ModelFailure as error:
             return _Part(some, None, problems | {readable[j][0]: _problem(error) for j in kept})
         return _Part(some, ordered(batch.line, budget, proposals, *batch.part(number)), problems)
+
+
+def _counted(file: BinaryIO, most: int) -> int:
+    """How many lines are not blank.
+
+    Raises:
+        Problem: a line has too many bytes; no more of it is read.
+    """
+    number = among = 0
+    while raw := file.readline(most + 1):
+        number += 1
+        if len(raw) > most:
+            said = f"Line {number:,} has more than {most:,} bytes"
+            raise Problem("too-large", said, errors=[("", said)], remedy="Send one user a line.")
+        among += not raw.isspace()
+    return among
 
 
 def _problem(error: Exception) -> Problem:

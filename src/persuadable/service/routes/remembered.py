@@ -6,15 +6,15 @@ import asyncio
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 
 from fastapi import Path as InPath
 from fastapi import Query
 from pydantic import AwareDatetime, BeforeValidator
-from starlette.background import BackgroundTask
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response, StreamingResponse
 
 from persuadable.service import exporting
 from persuadable.service.core import Service, now
@@ -27,6 +27,7 @@ __all__ = ["Remembered"]
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:\d\d)")
 PARQUET = "application/vnd.apache.parquet"
+PIECE = 2**18
 
 
 def _moment(told: object) -> object:
@@ -84,12 +85,14 @@ class Remembered:
                 campaign=campaign,
                 missing=missing,
             )
-        except BaseException:
-            os.unlink(name)
-            raise
-        return FileResponse(
-            name, media_type=PARQUET, filename="export.parquet", background=BackgroundTask(os.unlink, name)
-        )
+            file = open(name, "rb")  # noqa: SIM115 - the answer outlives this call
+        finally:
+            os.unlink(name)  # whatever becomes of the answer, the file is gone when its handle is
+        headers = {
+            "Content-Length": str(os.fstat(file.fileno()).st_size),
+            "Content-Disposition": 'attachment; filename="export.parquet"',
+        }
+        return StreamingResponse(_pieces(file), headers=headers, media_type=PARQUET)
 
     async def _model(self, bundle: str | None) -> Model:
         """The champion's model, or that of an older bundle, whose features may have been others."""
@@ -107,3 +110,9 @@ class Remembered:
         told["bundle"] = line.champion.version
         told["challenger"] = None if line.challenger is None else line.challenger.version
         return json_of(told)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(PIECE):
+            yield piece

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 import orjson
 from fastapi.routing import APIRoute
@@ -15,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from persuadable.service.access import Access, Caller
 from persuadable.service.observe import CALLER, header, refusal, request_id
 from persuadable.service.problems import Problem, documented, response
+from persuadable.service.settings import is_loopback
 
 __all__ = [
     "JSON",
@@ -32,8 +35,10 @@ __all__ = [
 JSON = "application/json"
 Roles = frozenset[str]
 # What any request with a key may meet, and any request at all.
-ALWAYS = ("unexpected",)
-KEYED = ("no-key", "unknown-key", "role", "too-many-requests")
+ALWAYS = ("headers-too-large", "unexpected")
+KEYED = ("foreign-host", "no-key", "unknown-key", "role", "too-many-requests", "not-ready")
+# How long the next piece of a body is waited for.
+BODY_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +65,35 @@ class Call:
         """The whole body.
 
         Raises:
-            Problem: it has more bytes than allowed (413), found out before they are read into memory.
+            Problem: it has more bytes than allowed (413), found out before they are read into memory, does not come
+                (408), or breaks off (400).
         """
         require_length(self.scope, most)
-        message = await self.receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
+        body, more = await self.piece()
+        if not more:
             return _within(body, most)
         parts, size = [body], len(body)
-        while message.get("more_body", False) and size <= most:
-            message = await self.receive()
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
+        while more and size <= most:
+            body, more = await self.piece()
+            parts.append(body)
+            size += len(body)
         return _within(b"".join(parts), most)
+
+    async def piece(self) -> tuple[bytes, bool]:
+        """The next piece of the body, and whether more follows.
+
+        Raises:
+            Problem: it does not come (408), or the body breaks off (400).
+        """
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                message = await self.receive()
+        except TimeoutError:
+            said = f"Nothing of the body came for {BODY_SECONDS:g} seconds"
+            raise Problem("timeout", said, headers={"Connection": "close"}) from None
+        if message["type"] == "http.disconnect":
+            raise Problem("malformed", "The body broke off")
+        return message.get("body", b""), message.get("more_body", False)
 
 
 Endpoint = Callable[[Call], Awaitable[Response]]
@@ -206,6 +227,8 @@ def _guard(app: ASGIApp, access: Access, roles: Roles | None) -> ASGIApp:
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if roles:
+                if access.insecure:
+                    _require_local(scope)
                 client = scope.get("client")
                 address = client[0] if client else ""
                 scope[CALLER] = access.admit(header(scope, b"authorization"), address, roles)
@@ -216,6 +239,29 @@ def _guard(app: ASGIApp, access: Access, roles: Roles | None) -> ASGIApp:
             await response(refusal(scope, error), request_id(scope))(scope, receive, send)
 
     return guarded
+
+
+def _require_local(scope: Scope) -> None:
+    """Refuse what a web page of elsewhere has a browser send here: without keys nothing else would stop it.
+
+    Raises:
+        Problem: Host or Origin is not of this machine (403).
+    """
+    for name in (b"host", b"origin"):
+        told = header(scope, name)
+        if not (_is_local(told) if told is not None else name == b"origin"):
+            said = f"The header {name.decode().title()} does not name this machine's loopback address"
+            raise Problem("foreign-host", said, errors=[(name.decode().title(), said)])
+
+
+@lru_cache(maxsize=32)
+def _is_local(told: str) -> bool:
+    """Whether a Host, or an Origin, is localhost or a loopback address, whatever the port."""
+    try:
+        name = urlsplit(told if "://" in told else f"//{told}").hostname
+    except ValueError:
+        return False
+    return name is not None and is_loopback(name)
 
 
 NOBODY = Caller("", frozenset())

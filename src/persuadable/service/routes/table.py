@@ -26,7 +26,7 @@ ADMIN = frozenset({"admin"})
 READY = ("not-ready",)
 STORE = ("store-unavailable",)
 WRITTEN = (*STORE, "busy", "store-full")
-BODY = ("malformed", "too-large", "media-type", "invalid")
+BODY = ("malformed", "timeout", "too-large", "media-type", "invalid")
 
 
 def routes(service: Service) -> list[Guarded]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from persuadable.service.store.bundles import StoredBundle
+from persuadable.service.store.connect import masked_url
 from persuadable.service.store.deployment import Deployed
 from persuadable.service.store.erasure import Erasure
 from persuadable.service.store.errors import (
@@ -49,4 +50,5 @@ __all__ = [
     "Writer",
     "digest_of",
     "id_of",
+    "masked_url",
 ]

@@ -20,12 +20,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from persuadable.errors import MissingDependency, ParameterError
 from persuadable.service.store.errors import StoreError, StoreFull, StoreUnavailable
 
-__all__ = ["Database"]
+__all__ = ["Database", "masked_url"]
 
 T = TypeVar("T")
 URLS = "Pass sqlite:///FILE.db or postgresql://USER@HOST/DATABASE."
 POSTGRES = ("postgresql", "postgres", "postgresql+psycopg")
-SECRETS = ("password", "sslpassword")
 PAUSE = 0.001  # seconds before a transaction that lost against another one is run again
 
 # PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -55,7 +54,7 @@ class Database:
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         parsed = _parsed(url)
-        self.shown, self.timeout, self.is_sqlite = _shown(parsed), timeout, parsed.drivername == "sqlite"
+        self.shown, self.timeout, self.is_sqlite = _masked(parsed), timeout, parsed.drivername == "sqlite"
         options = _sqlite_options() if self.is_sqlite else _postgres_options(parsed, timeout)
         try:
             self._engine = create_engine(parsed, hide_parameters=True, pool_timeout=timeout, **options)
@@ -181,11 +180,30 @@ class Database:
         )
 
 
-def _parsed(url: str) -> URL:
+def masked_url(url: str) -> str:
+    """A database's URL without its passwords.
+
+    Raises:
+        ParameterError: it cannot be read.
+    """
+    return _masked(_read(url))
+
+
+def _read(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ParameterError("The store's URL cannot be read", remedy=URLS) from None
+    if "@" in (parsed.host or "") or (parsed.host and "@" in (parsed.database or "")):
+        # What follows the first '@' would be taken, and shown, as the host: it may be the rest of a password.
+        raise ParameterError(
+            "The store's URL has an '@' too many", remedy="Write one that belongs to a user or password as %40."
+        )
+    return parsed
+
+
+def _parsed(url: str) -> URL:
+    parsed = _read(url)
     if parsed.drivername in POSTGRES:
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername != "sqlite":
@@ -195,9 +213,9 @@ def _parsed(url: str) -> URL:
     return parsed
 
 
-def _shown(url: URL) -> str:
-    """The URL without its passwords."""
-    return url.difference_update_query(SECRETS).render_as_string(hide_password=True)
+def _masked(url: URL) -> str:
+    secrets = [name for name in url.query if "pass" in name.lower()]
+    return url.difference_update_query(secrets).render_as_string(hide_password=True)
 
 
 def _sqlite_options() -> dict[str, Any]:

@@ -45,13 +45,14 @@ class StoreUnavailable(StoreError):
 
 
 class StoreFull(StoreError):
-    """The database has no space left. Nothing was written."""
+    """The database, or a disk on the way to it, has no space left. Nothing was written."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "The store's disk is full, and nothing was written",
-            remedy="Free space on the store's disk; it takes decisions again by itself.",
-        )
+    def __init__(
+        self,
+        what: str = "The store's disk is full, and nothing was written",
+        remedy: str = "Free space on the store's disk; it takes decisions again by itself.",
+    ) -> None:
+        super().__init__(what, remedy=remedy)
 
 
 class StoreBusy(StoreError):

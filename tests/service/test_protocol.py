@@ -1,0 +1,116 @@
+"""What comes before a body is bounded, however it comes; every refusal is a problem document."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from persuadable.service.protocol import LARGEST_HEAD, Protocol
+
+
+async def whole(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers how long the body was."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    body = str(size).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(whole, http=Protocol, lifespan="off", ws="none", log_config=None)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield listening.getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+def told(port: int, *pieces: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the answer to bytes that are sent piece by piece."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for piece in pieces:
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break  # it has been refused
+            time.sleep(0.02)
+        answered = b""
+        while b"\r\n\r\n" not in answered or len(answered.partition(b"\r\n\r\n")[2]) < length(answered):
+            piece = connection.recv(2**16)
+            assert piece, answered
+            answered += piece
+    head, _, body = answered.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    return int(status.split()[1]), dict(line.split(": ", 1) for line in lines), body
+
+
+def length(answered: bytes) -> int:
+    return int(answered.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+
+
+BEGIN = b"GET / HTTP/1.1\r\nHost: x\r\n"
+TRAILED = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"
+HALF = b"a" * (LARGEST_HEAD // 2)
+TOO_MUCH = {
+    "one header": (BEGIN, b"A: ", HALF, HALF, HALF, b"\r\n\r\n"),
+    "one header that never ends": (BEGIN, b"A: ", HALF, HALF, HALF),
+    "a name that never ends": (BEGIN, HALF, HALF, HALF, HALF),
+    "many headers": (BEGIN + b"A: b\r\n" * LARGEST_HEAD,),
+    "empty headers": (BEGIN + b"A:\r\n" * (LARGEST_HEAD // 4), b"\r\n"),
+    "the address": (b"GET /", HALF, HALF, HALF, b" HTTP/1.1\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("pieces", TOO_MUCH.values(), ids=TOO_MUCH)
+def test_too_large_a_head_is_refused(port: int, pieces: tuple[bytes, ...]) -> None:
+    status, headers, body = told(port, *pieces)
+    problem = json.loads(body)
+    assert (status, headers["connection"]) == (431, "close")
+    assert headers["content-type"] == "application/problem+json"
+    assert (problem["type"], problem["status"]) == ("/problems/headers-too-large", 431)
+    assert problem["instance"] == headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [(b"A: b\r\n" * LARGEST_HEAD,), (b"A: ", HALF, HALF, HALF)],
+    ids=["many", "one that never ends"],
+)
+def test_trailers_count_as_headers_do(port: int, pieces: tuple[bytes, ...]) -> None:
+    assert told(port, TRAILED, b"0\r\n", *pieces)[0] == 431
+
+
+def test_what_is_no_request_is_a_problem_too(port: int) -> None:
+    status, headers, body = told(port, b"hello\r\n\r\n")
+    assert (status, headers["connection"], json.loads(body)["type"]) == (400, "close", "/problems/malformed")
+
+
+def test_a_large_head_and_a_larger_body_are_taken(port: int) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * (LARGEST_HEAD - 100) + b"\r\n"
+    body = b"b" * 3_000_000
+    assert told(port, head + b"Content-Length: 3000000\r\n\r\n", body)[::2] == (200, b"3000000")
+    chunked = b"".join(b"10\r\n" + b"c" * 16 + b"\r\n" for _ in range(50_000)) + b"0\r\n\r\n"
+    assert told(port, head + b"Transfer-Encoding: chunked\r\n\r\n", chunked)[::2] == (200, b"800000")
+
+
+def test_each_request_of_a_connection_has_its_own_bound(port: int) -> None:
+    one = BEGIN + b"A: " + HALF + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for _ in range(4):
+            connection.sendall(one)
+            assert connection.recv(2**16).startswith(b"HTTP/1.1 200")
