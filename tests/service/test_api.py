@@ -481,7 +481,7 @@ def test_an_unknown_decision_is_named_and_nothing_recorded(fresh: Client) -> Non
     reports = [{"decision_id": one, "name": "sale", "value": 1} for one in (known["decision_id"], "nobody")]
     problem = post(fresh, "/v1/outcomes", {"outcomes": reports}, 404)
     assert problem["type"] == "/problems/unknown-decision"
-    assert "nobody" in json.dumps(problem["errors"])
+    assert problem["errors"] == [{"pointer": "/outcomes/1/decision_id", "detail": "There is no decision 'nobody'."}]
     assert fresh.get(f"/v1/decisions/{known['decision_id']}").json()["outcomes"] == []
     assert fresh.get("/v1/decisions/nobody").status_code == 404
 

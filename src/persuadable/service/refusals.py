@@ -55,10 +55,6 @@ def _place(loc: tuple[Any, ...]) -> str:
     return ".".join(str(part) for part in loc[1:]) or str(loc[0])
 
 
-def _unknown_decisions(error: Any) -> Problem:
-    return Problem("unknown-decision", error.what, errors=[("decision_id", one) for one in error.ids[:20]])
-
-
 def _said(slug: str) -> Callable[[Any], Problem]:
     """The error's own words and remedy, under this kind."""
     return lambda error: Problem(slug, error.what, remedy=error.remedy)
@@ -85,7 +81,7 @@ MEANING: dict[type[Exception], Callable[[Any], Problem | None]] = {
     store.StoreBusy: _said("busy"),
     store.KeyReused: _said("idempotency"),
     store.Erased: _said("erased"),
-    store.UnknownDecisions: _unknown_decisions,
+    store.UnknownDecisions: _said("unknown-decision"),
     store.UnknownBundle: _said("unknown-bundle"),
     store.BundleTooLarge: _said("too-large"),
     store.DeploymentConflict: _said("conflict"),

@@ -82,15 +82,16 @@ def prepare(store: Store, settings: Settings, folder: Path | None) -> Deployed:
     return deployed
 
 
-def check(configured: Configured, folder: Path | None) -> list[str]:
-    """The settings line by line, after making sure that the service could start with them. Changes nothing.
+def check(configured: Configured, folder: Path | None) -> Iterator[str]:
+    """The settings line by line, and then whether the service could start with them. Changes nothing.
 
     Raises:
         PersuadableError: it could not.
     """
-    settings, lines = configured.settings, configured.lines()
+    settings = configured.settings
+    yield from configured.lines()
     if folder is not None:
-        lines.append(f"\nThe bundle in {folder} is whole: {Bundle.load(folder).version}")
+        yield f"\nThe bundle in {folder} is whole: {Bundle.load(folder).version}"
     store, shown = open_store(settings), masked_url(settings.store)
     try:
         new = is_new_file(settings.store) or not store.is_current()
@@ -101,8 +102,9 @@ def check(configured: Configured, folder: Path | None) -> list[str]:
     finally:
         store.close()
     if new:
-        return [*lines, f"The store {shown} has no tables of this version yet; they are made at the start."]
-    return [*lines, f"The store can be reached: {shown}"]
+        yield f"The store {shown} has no tables of this version yet; they are made at the start."
+    else:
+        yield f"The store can be reached: {shown}"
 
 
 def is_new_file(url: str) -> bool:
@@ -152,7 +154,7 @@ def _banner(settings: Settings, port: int, deployed: Deployed) -> None:
     url = f"http://{host}:{port}"
     workers = "" if settings.workers == 1 else f", {settings.workers} workers"
     keys = "none needed (--insecure)" if settings.insecure else "needed: Authorization: Bearer psk_…"
-    told = f"""persuadable serves at {url}{workers}
+    told = f"""persuadable starts at {url}{workers}; {url}/health/ready says when it is ready
   docs    {url}/docs
   bundle  {deployed.champion}
   store   {masked_url(settings.store)}

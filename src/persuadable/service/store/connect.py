@@ -176,7 +176,8 @@ class Database:
         return StoreUnavailable(
             f"The store cannot be reached: {why.rstrip('.')}",
             where=self.shown,
-            remedy="Nothing was acknowledged; it may be asked again once the database is back.",
+            remedy="Nothing was acknowledged. Ask again once the database is back; where it never was, check that it "
+            "runs, and that the store's URL names a database, or a folder, that exists.",
         )
 
 
