@@ -97,7 +97,7 @@ def budget(page: Page, percent: int) -> None:
 
 def test_a_user_is_scored(page: Page, running: Running) -> None:
     expect(banner(page, "Nobody scored yet")).to_be_visible()
-    features = {"x0": 1.1, "x1": -0.4, "x2": 0.3, "x3": 0.2, "x4": -0.6, "x5": None, "c0": "b"}
+    features = {"x0": 1.1, "x1": -0.4, "x2": 0.3, "x3": 0.2, "x4": -0.6, "x5": 0.5, "c0": "b"}
     for name, value in features.items():
         if isinstance(value, float):
             fill(page, name, str(value))
