@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -145,11 +146,8 @@ def create_key(
     """A new key. It is printed once, on its own line, and can not be shown again."""
     with refusals():
         _needs("service", "sqlalchemy", "pydantic_settings")
-        opened = _upgraded(store, config)
-        try:
+        with closing(_upgraded(store, config)) as opened:
             key, told = opened.keys.create(name, [one.value for one in role])
-        finally:
-            opened.close()
         typer.echo(
             f"Key {key.key_id} for {name} ({', '.join(sorted(key.roles))}). Keep it: it is not shown again.", err=True
         )
@@ -158,12 +156,8 @@ def create_key(
 
 def list_keys(store: Url = None, config: Config = None) -> None:
     """Every key: its id, what it may do, and whether it was revoked; never the key itself."""
-    with refusals():
-        opened = _opened(store, config)
-        try:
-            keys = opened.keys.all()
-        finally:
-            opened.close()
+    with refusals(), closing(_opened(store, config)) as opened:
+        keys = opened.keys.all()
         for key in keys:
             state = f"revoked {key.revoked_at:%Y-%m-%d}" if key.revoked_at else "valid"
             roles = ",".join(sorted(key.roles))
@@ -178,12 +172,8 @@ def revoke_key(
     config: Config = None,
 ) -> None:
     """Let a key be of no use from now on; running services follow within seconds."""
-    with refusals():
-        opened = _opened(store, config)
-        try:
-            opened.keys.revoke(key_id)
-        finally:
-            opened.close()
+    with refusals(), closing(_opened(store, config)) as opened:
+        opened.keys.revoke(key_id)
         typer.echo(f"Key {key_id} is revoked.")
 
 
@@ -201,12 +191,8 @@ def erase(
     config: Config = None,
 ) -> None:
     """Erase everything about one unit: its decisions with their features, and their outcomes. There is no way back."""
-    with refusals():
-        opened = _opened(store, config)
-        try:
-            _erased(opened.erase(unit))
-        finally:
-            opened.close()
+    with refusals(), closing(_opened(store, config)) as opened:
+        _erased(opened.erase(unit))
 
 
 def retain(
@@ -215,12 +201,8 @@ def retain(
     config: Config = None,
 ) -> None:
     """Delete decisions older than so many days, with their outcomes. There is no way back."""
-    with refusals():
-        opened = _opened(store, config)
-        try:
-            _erased(opened.retain(datetime.now(UTC) - timedelta(days=days)))
-        finally:
-            opened.close()
+    with refusals(), closing(_opened(store, config)) as opened:
+        _erased(opened.retain(datetime.now(UTC) - timedelta(days=days)))
 
 
 def export(
@@ -240,8 +222,7 @@ def export(
         configured = _configured({"store": store}, config)
         from persuadable.service import exporting
 
-        opened = _opened(store, config)
-        try:
+        with closing(_opened(store, config)) as opened:
             model = exporting.model_of(opened, bundle, configured.settings.max_bundle_bytes)
             rows = exporting.export(
                 opened,
@@ -253,8 +234,6 @@ def export(
                 campaign=campaign,
                 missing=missing.value,
             )
-        finally:
-            opened.close()
         typer.echo(f"{rows:,} decisions in {out}")
 
 

@@ -172,11 +172,6 @@ class CompiledTrees:
         for rows in (1, FEW_ROWS + 1):
             self.predict(np.zeros((rows, self.n_features), dtype=np.float32))
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the compiled trees."""
-        return sum(array.nbytes for array in self._arrays)
-
 
 def _softmax(margins: Floats) -> Floats:
     powers = np.exp(margins - margins.max(axis=1, keepdims=True))

@@ -10,7 +10,7 @@ import numpy as np
 
 from persuadable.service.records import Decision, Order, Proposal, Reason
 
-__all__ = ["Settled", "decisions", "settle"]
+__all__ = ["Settled", "decisions", "propensities", "settle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,18 @@ def decisions(
     )
 
 
+def propensities(actions: Sequence[str], treatment: str, chance: float) -> dict[str, float]:
+    """The probability of each action, the control first, where one treatment has this chance and the others none."""
+    # 1 − p is rounded by at most half a unit in the last place, so that (1 − p) + p is 1 in floating point, always.
+    told = dict.fromkeys(actions, 0.0)
+    told[actions[0]] = 1.0 - chance
+    told[treatment] = chance
+    return told
+
+
 def _decision(
     order: Order, proposal: Proposal, settled: Settled, decision_id: str | None, made_at: datetime
 ) -> Decision:
-    # 1 − p is rounded by at most half a unit in the last place, so that (1 − p) + p is 1 in floating point, always.
-    propensities = dict.fromkeys(order.actions, 0.0)
-    propensities[order.actions[0]] = 1.0 - settled.propensity
-    propensities[proposal.treatment] = settled.propensity
     return Decision(
         decision_id,
         proposal.unit,
@@ -100,7 +105,7 @@ def _decision(
         proposal.interval,
         proposal.net_effect,
         proposal.threshold,
-        propensities,
+        propensities(order.actions, proposal.treatment, settled.propensity),
         settled.reason,
         proposal.flags,
         proposal.shadow,

@@ -22,6 +22,7 @@ from persuadable.policies.base import check_share
 from persuadable.policies.budget import net_effects
 from persuadable.policies.calibrated import best_treatment
 from persuadable.policies.threshold import Threshold
+from persuadable.service.grants import propensities
 from persuadable.service.intake import Intake, Taken
 from persuadable.service.records import Budget, Proposal, Reason, Shadow
 from persuadable.service.wire import Fault, Terms, Unit, WireError
@@ -172,11 +173,9 @@ class Model:
         for i, fallback in enumerate(taken.fallback.tolist()):
             chance, _ = (0.0, FALLBACK) if fallback else self._chance(ranked.net[i], cut)
             treatment = self.actions[ranked.action[i]]
-            propensities = dict.fromkeys(self.actions, 0.0) | {self.control: 1.0 - chance, treatment: chance}
             action = treatment if chance >= 0.5 else self.control
-            found.append(
-                Shadow(self.version, action, treatment, ranked.effect[i], ranked.net[i], threshold, propensities)
-            )
+            exact = propensities(self.actions, treatment, chance)
+            found.append(Shadow(self.version, action, treatment, ranked.effect[i], ranked.net[i], threshold, exact))
         return found
 
     def explain(self, unit: Unit, taken: Taken, treatment: str | None = None) -> dict[str, Any]:
