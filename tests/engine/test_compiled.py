@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from persuadable.engine import TreeModel, compiled
-from persuadable.engine.compiled import CompiledTrees
+from persuadable.engine.compiled import CompiledTrees, kernels
 from persuadable.engine.trees import xgboost
 from persuadable.errors import MissingDependency, ParameterError
 
@@ -337,6 +337,7 @@ def test_without_numba_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.delitem(sys.modules, "persuadable.engine.kernels", raising=False)
     monkeypatch.delattr(persuadable.engine, "kernels", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
+    kernels.cache_clear()
     with pytest.raises(MissingDependency, match=r"pip install 'persuadable\[service\]'"):
         trees.warm()
 

@@ -19,7 +19,7 @@ from clients import Client, client
 from jsonschema import Draft202012Validator
 
 import persuadable as ps
-from persuadable.service.routes import route
+from persuadable.service.observe import LATE
 from persuadable.service.routes.batch import Batch
 from persuadable.service.store import StoreFull, StoreUnavailable
 
@@ -211,25 +211,21 @@ def test_with_keys_any_host_is_answered(bundle_folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("path", "kind"), [("/v1/decide", "application/json"), ("/v1/decide/batch", NDJSON)])
-def test_a_body_that_does_not_come_is_not_waited_for(
-    api: Client, monkeypatch: pytest.MonkeyPatch, path: str, kind: str
-) -> None:
-    monkeypatch.setattr(route, "BODY_SECONDS", 0.1)
-
-    answer = api.run(_held(api, path, kind, ends=False), timeout=10)
-    assert answer == (408, b"close")
-    assert api.run(_held(api, path, kind, ends=True))[0] == 400, "it broke off"
+def test_a_body_that_does_not_come_or_breaks_off_is_refused(api: Client, path: str, kind: str) -> None:
+    assert api.run(_held(api, path, kind, late=True)) == (408, b"close")
+    assert api.run(_held(api, path, kind, late=False))[0] == 400, "it broke off"
 
 
-async def _held(api: Client, path: str, kind: str, *, ends: bool) -> tuple[int, bytes | None]:
-    """Status and Connection where half a body comes, and then its end or nothing."""
+async def _held(api: Client, path: str, kind: str, *, late: bool) -> tuple[int, bytes | None]:
+    """Status and Connection where half a body comes, and then nothing or the connection's end."""
     pieces = iter([{"type": "http.request", "body": b"{", "more_body": True}])
     told: dict[str, Any] = {}
 
     async def receive() -> dict[str, Any]:
         if (piece := next(pieces, None)) is None:
-            if not ends:
-                await asyncio.Event().wait()
+            if late:
+                scope[LATE] = 30.0
+                return {"type": "http.request", "body": b"", "more_body": True}
             return {"type": "http.disconnect"}
         return piece
 
@@ -238,7 +234,8 @@ async def _held(api: Client, path: str, kind: str, *, ends: bool) -> tuple[int, 
 
     headers = [(b"host", b"localhost"), (b"content-type", kind.encode())]
     scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
-    await api.app(scope | {"client": ("127.0.0.1", 1), "root_path": "", "scheme": "http"}, receive, send)
+    scope |= {"client": ("127.0.0.1", 1), "root_path": "", "scheme": "http"}
+    await api.app(scope, receive, send)
     return told["status"], dict(told["headers"]).get(b"connection")
 
 

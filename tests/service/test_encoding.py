@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import jsonschema_rs
@@ -21,7 +20,7 @@ DECISION = Decision(
     (Flag("out-of-range", "age", "clip"),), SHADOW, {"age": 41, "town": None, "x": 1e300}, "v1", "c1", "spring",
     datetime(2030, 1, 31, 9, tzinfo=UTC),
 )  # fmt: skip
-UNRECORDED = replace(DECISION, decision_id=None, interval=None, threshold=None, flags=())
+UNRECORDED = DECISION._replace(decision_id=None, interval=None, threshold=None, flags=())
 TOLD = {
     "unit": "ü1",
     "action": "mail",
@@ -65,7 +64,7 @@ def test_a_line_is_one_line_and_names_its_bundle() -> None:
 
 @pytest.mark.parametrize("shadow", [SHADOW, None])
 def test_a_record_holds_all_that_is_remembered(shadow: Shadow | None) -> None:
-    told = fits(schemas.DecisionRecord, encode_record(replace(DECISION, shadow=shadow), OUTCOMES))
+    told = fits(schemas.DecisionRecord, encode_record(DECISION._replace(shadow=shadow), OUTCOMES))
     assert {name: told[name] for name in TOLD} == TOLD
     assert (told["bundle"], told["contract"], told["campaign"]) == ("v1", "c1", "spring")
     assert told["features"] == {"age": 41, "town": None, "x": 1e300}

@@ -12,16 +12,18 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from persuadable.service import protocol
+from persuadable.service.observe import LATE
 from persuadable.service.protocol import LARGEST_HEAD, Protocol
 
 
 async def whole(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers how long the body was."""
+    """Answers how long the body was, or that it is late."""
     size, more = 0, True
-    while more:
+    while more and LATE not in scope:
         message = await receive()
         size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-    body = str(size).encode()
+    body = b"late" if LATE in scope else str(size).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
 
@@ -114,3 +116,60 @@ def test_each_request_of_a_connection_has_its_own_bound(port: int) -> None:
         for _ in range(4):
             connection.sendall(one)
             assert connection.recv(2**16).startswith(b"HTTP/1.1 200")
+
+
+@pytest.fixture
+def hasty(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A connection to a server that waits for a tenth of a second."""
+    monkeypatch.setattr(protocol, "SECONDS", 0.1)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("head", [b"G", BEGIN, b"POST / HTTP/1.1\r\nContent-Length: 5"])
+def test_a_head_that_does_not_come_is_not_waited_for(hasty: socket.socket, head: bytes) -> None:
+    hasty.sendall(head)
+    answered = hasty.makefile("rb").read()
+    assert answered.startswith(b"HTTP/1.1 408 ")
+    assert json.loads(answered.partition(b"\r\n\r\n")[2])["type"] == "/problems/timeout"
+
+
+def test_a_head_that_drips_is_not_waited_for(hasty: socket.socket) -> None:
+    hasty.sendall(BEGIN + b"A: ")
+    answered = b""
+    hasty.settimeout(0.01)
+    for _ in range(500):
+        try:
+            hasty.sendall(b"a")
+            answered = hasty.recv(2**16)
+        except TimeoutError:
+            continue
+        except OSError:
+            break
+        if answered:
+            break
+    assert answered.startswith(b"HTTP/1.1 408 ")
+
+
+def test_whoever_reads_the_body_learns_that_it_does_not_come(hasty: socket.socket) -> None:
+    hasty.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc")
+    assert hasty.recv(2**16).endswith(b"late")
+
+
+def test_a_body_that_comes_slowly_is_waited_for(hasty: socket.socket) -> None:
+    hasty.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\n")
+    for _ in range(30):
+        time.sleep(0.02)
+        hasty.sendall(b"a")
+    assert hasty.recv(2**16).endswith(b"30")
+
+
+def test_a_connection_that_asks_for_nothing_is_closed(hasty: socket.socket) -> None:
+    assert hasty.recv(2**16) == b""
+
+
+def test_a_connection_is_kept_between_requests(hasty: socket.socket) -> None:
+    for _ in range(3):
+        hasty.sendall(BEGIN + b"\r\n")
+        assert hasty.recv(2**16).startswith(b"HTTP/1.1 200")
+        time.sleep(0.25)

@@ -167,9 +167,9 @@ def test_features_that_ask_for_no_action_get_none(case: Case) -> None:
         zip(case.model.propose(case.units, taken, Budget(0.62)), case.propose(0.62), strict=True)
     ):
         if i % 2 == 0:
-            assert changed == replace(plain, chance=0.0, reason="fallback", flags=(flag,))
+            assert changed == plain._replace(chance=0.0, reason="fallback", flags=(flag,))
         else:
-            assert changed == replace(plain, flags=())
+            assert changed == plain._replace(flags=())
 
 
 # --- budgets ------------------------------------------------------------------------------------------------------
@@ -293,7 +293,7 @@ def test_shadows_are_put_beside_the_proposals(cases: dict[str, Case]) -> None:
     told, _ = shadows(case.model, case.intake, case.units, Terms(0.1), len(case.units))
     proposals = case.model.propose(case.units, case.taken, Budget(0.3), told)
     assert [proposal.shadow for proposal in proposals] == told
-    assert [replace(proposal, shadow=None) for proposal in proposals] == case.propose(0.3)
+    assert [proposal._replace(shadow=None) for proposal in proposals] == case.propose(0.3)
 
 
 # --- explanations and facts ---------------------------------------------------------------------------------------

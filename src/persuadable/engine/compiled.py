@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any, Self
 
@@ -34,6 +35,7 @@ WALKS_WORTH_A_THREAD = 2_000_000  # trees times rows; a thread takes as long to 
 LOSSES = {name: loss for loss, name in OBJECTIVES.items()}
 
 
+@cache
 def kernels() -> ModuleType:
     """The machine code, compiled or read from numba's cache on first use.
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,7 @@ from persuadable.service.records import Decision, Order, Proposal, Reason
 __all__ = ["Settled", "decisions", "propensities", "settle"]
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What became of one proposal.
 
     Attributes:

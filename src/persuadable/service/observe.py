@@ -17,7 +17,7 @@ from persuadable.service.problems import Problem
 from persuadable.service.refusals import problem_of
 from persuadable.service.store import Problem as Noted
 
-__all__ = ["Observe", "header", "refusal", "request_id"]
+__all__ = ["LATE", "Observe", "header", "refusal", "request_id"]
 
 SANE = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 ID = "persuadable.request_id"
@@ -26,6 +26,7 @@ STATUS = "persuadable.status"
 PROBLEM = "persuadable.problem"
 FAILURE = "persuadable.failure"
 CALLER = "persuadable.caller"
+LATE = "persuadable.late"
 TOGETHER = 64
 LONGEST_DETAIL, LONGEST_PATH = 300, 200
 # Asked every few seconds by machines: worth a line only when something is wrong, or for debugging.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from persuadable.contract import ViolationCode
 
@@ -30,8 +30,7 @@ Reason = Literal[
 Interval = tuple[float, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """What a request may spend.
 
     Attributes:
@@ -67,8 +66,7 @@ class Shadow:
     propensities: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(NamedTuple):
     """What a model proposes for a unit, before the budget's ledger is asked.
 
     Attributes:
@@ -99,8 +97,7 @@ class Proposal:
     shadow: Shadow | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A request to decide, as the store's writer takes it.
 
     Attributes:
@@ -122,8 +119,7 @@ class Order:
     contract: str
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What was decided for a unit; with ``decision_id`` it is, or is about to be, in the store."""
 
     decision_id: str | None
@@ -145,8 +141,7 @@ class Decision:
     made_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The decisions of an order, in its order; ``replayed`` where they had been made before."""
 
     decisions: tuple[Decision, ...]

@@ -85,8 +85,7 @@ class Unit(NamedTuple):
     features: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(NamedTuple):
     """What a request says of its budget: a share, or a number of units, or neither."""
 
     budget_share: float | None = None
@@ -95,8 +94,7 @@ class Terms:
     campaign: str = DEFAULT_CAMPAIGN
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
+class ScoreRequest(NamedTuple):
     """Units to be scored or decided on, and the budget."""
 
     units: tuple[Unit, ...]

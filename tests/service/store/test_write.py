@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -34,7 +33,7 @@ def test_a_decision_comes_back_as_it_was_answered(store: Store) -> None:
     flags = (Flag("out-of-range", "age", "clip"), Flag("unknown-column", 'we"ird', "flag"))
     features = {"age": 0.1 + 0.2, "n": 2**53 + 1, "länd": "Ünïcode ☕ \x00", "none": None, "yes": True, "all": [1, "a"]}
     rich = proposal("ü;'--", 0.1, 0.3, features=features, flags=flags, shadow=shadow)
-    plain = replace(proposal("u2", chance=0.0), interval=(-1e-300, 1.7976931348623157e308), threshold=None)
+    plain = proposal("u2", chance=0.0)._replace(interval=(-1e-300, 1.7976931348623157e308), threshold=None)
     before = datetime.now(UTC)
     (answer,) = decide(store, order(rich, plain, key="k", campaign="spring ☀"))
     assert not answer.replayed
@@ -65,7 +64,7 @@ def test_the_same_request_twice_is_the_same_decision(store_url: str) -> None:
     (first,) = decide(one, asked)
     for store in (one, other):
         (again,) = decide(store, asked)
-        assert again == replace(first, replayed=True)
+        assert again == first._replace(replayed=True)
     (more,) = decide(one, order(*(proposal(f"v{i}") for i in range(20)), cap=15))
     assert treated(first) + treated(more) == 15, "what is answered again is not charged again"
     one.close()
@@ -85,7 +84,7 @@ def test_what_was_answered_is_told_without_deciding(store: Store) -> None:
     asked = order(proposal("ada"), proposal("bob"), key="k", cap=9)
     assert store.replay("k", asked.digest) is None
     (made,) = decide(store, asked)
-    assert store.replay("k", asked.digest) == replace(made, replayed=True)
+    assert store.replay("k", asked.digest) == made._replace(replayed=True)
     assert store.replay("l", asked.digest) is None
     with pytest.raises(KeyReused) as caught:
         store.replay("k", b"another")
@@ -101,7 +100,7 @@ def test_a_key_twice_in_one_batch(store: Store) -> None:
     first, again, other = store.write([asked, asked, order(key="k", content="that")], RNG)
     assert isinstance(first, Answer)
     assert not first.replayed
-    assert again == replace(first, replayed=True)
+    assert again == first._replace(replayed=True)
     assert isinstance(other, KeyReused)
 
 
@@ -114,7 +113,7 @@ def test_hundreds_of_keys_in_one_batch(store: Store) -> None:
     asked = [order(proposal(f"u{i}"), key=f"k{i}") for i in range(1_201)]
     first = decide(store, *asked)
     assert [answer.decisions[0].unit for answer in first] == [f"u{i}" for i in range(1_201)]
-    assert decide(store, *asked) == [replace(answer, replayed=True) for answer in first]
+    assert decide(store, *asked) == [answer._replace(replayed=True) for answer in first]
 
 
 def test_a_cap_is_kept_over_requests_and_the_best_are_served_first(store: Store) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import orjson
@@ -15,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from persuadable.service.access import Access, Caller
-from persuadable.service.observe import CALLER, header, refusal, request_id
+from persuadable.service.observe import CALLER, LATE, header, refusal, request_id
 from persuadable.service.problems import Problem, documented, response
 from persuadable.service.settings import is_loopback
 
@@ -37,12 +35,9 @@ Roles = frozenset[str]
 # What any request with a key may meet, and any request at all.
 ALWAYS = ("headers-too-large", "unexpected")
 KEYED = ("foreign-host", "no-key", "unknown-key", "role", "too-many-requests", "not-ready")
-# How long the next piece of a body is waited for.
-BODY_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request, as a direct route takes it."""
 
     scope: Scope
@@ -85,12 +80,10 @@ class Call:
         Raises:
             Problem: it does not come (408), or the body breaks off (400).
         """
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                message = await self.receive()
-        except TimeoutError:
-            said = f"Nothing of the body came for {BODY_SECONDS:g} seconds"
-            raise Problem("timeout", said, headers={"Connection": "close"}) from None
+        message = await self.receive()
+        if LATE in self.scope:
+            said = f"Nothing of the body came for {self.scope[LATE]:g} seconds"
+            raise Problem("timeout", said, headers={"Connection": "close"})
         if message["type"] == "http.disconnect":
             raise Problem("malformed", "The body broke off")
         return message.get("body", b""), message.get("more_body", False)

@@ -9,14 +9,15 @@ from sqlalchemy import Connection
 
 from persuadable.service.records import Answer, Order
 from persuadable.service.store.moments import MINUTE
-from persuadable.service.store.statements import Statement
+from persuadable.service.store.statements import Insert
 
 __all__ = ["count"]
 
-ADD = Statement(
-    "INSERT INTO tallies (minute, writer, kind, name, tenth, number, treated, total) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT (minute, writer, kind, name, tenth) DO UPDATE SET number = tallies.number + excluded.number, "
-    "treated = tallies.treated + excluded.treated, total = tallies.total + excluded.total"
+ADD = Insert(
+    "tallies",
+    ("minute", "writer", "kind", "name", "tenth", "number", "treated", "total"),
+    conflict="(minute, writer, kind, name, tenth) DO UPDATE SET number = tallies.number + excluded.number, "
+    "treated = tallies.treated + excluded.treated, total = tallies.total + excluded.total",
 )
 
 
@@ -49,4 +50,4 @@ def count(
         tally[2] += row["value"]
     if counts:
         minute = now - now % MINUTE
-        ADD.run_many(connection, [(minute, writer, *key, *tally) for key, tally in sorted(counts.items())])
+        ADD.run(connection, [(minute, writer, *key, *tally) for key, tally in sorted(counts.items())])

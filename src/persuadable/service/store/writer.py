@@ -12,8 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -28,8 +27,7 @@ __all__ = ["Writer"]
 Answers = Sequence[tuple["asyncio.Future[Result]", Result | Exception]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _Waiting(NamedTuple):
     item: Item
     units: int
     loop: asyncio.AbstractEventLoop
