@@ -137,7 +137,7 @@ def test_large_erasures_go_in_steps(store: Store, monkeypatch: pytest.MonkeyPatc
     store.write([reports(*(OutcomeReport(decision, "visit", 1.0) for decision in ids))], RNG)
     steps: list[int] = []
     plain = Database.write
-    monkeypatch.setattr(Database, "write", lambda self, work: (steps.append(1), plain(self, work))[1])
+    monkeypatch.setattr(Database, "write", lambda self, work, **told: (steps.append(1), plain(self, work, **told))[1])
     assert store.erase(ADA) == Erasure(1_200, 1_200)
     assert len(steps) >= 4
     del steps[:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,25 +13,35 @@ import numpy as np
 import pytest
 from databases import PostgresServer
 from orders import order, proposal, reports
+from sqlalchemy import make_url
 
 from persuadable.errors import ParameterError
 from persuadable.service.records import Answer, OutcomeReport, Receipt
 from persuadable.service.store import KeyReused, Store, StoreBusy, StoreFull, StoreUnavailable, UnknownDecisions, Writer
+from persuadable.service.store import writer as room
+from persuadable.service.store.errors import Beaten
 
 
 class Gate:
-    """A store whose writing waits until it is let through, and which keeps the batches it was given."""
+    """A store whose writing waits until it is let through, and which keeps the batches it was given, and by whom."""
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store | None = None, *, is_at_rest: bool = False) -> None:
         self.store, self.batches, self.open = store, [], threading.Event()
         self.failures: list[Exception] = []
+        self.is_at_rest, self.threads = is_at_rest, list[int]()
 
-    def write(self, batch: Sequence[Any], rng: np.random.Generator) -> Sequence[Any]:
+    def write(self, batch: Sequence[Any], rng: np.random.Generator, *, patient: bool) -> Sequence[Any]:
         self.batches.append(list(batch))
+        self.threads.append(threading.get_ident())
+        assert patient is (self.threads[-1] != threading.main_thread().ident)
         assert self.open.wait(10)
         if self.failures:
             raise self.failures.pop(0)
-        return self.store.write(batch, rng) if self.store is not None else [Answer((), False) for _ in batch]
+        return (
+            self.store.write(batch, rng, patient=patient)
+            if self.store is not None
+            else [Answer((), False) for _ in batch]
+        )
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -364,3 +375,111 @@ def test_a_writer_that_never_began_stops_too(store: Store) -> None:
 def test_bounds_are_positive(store: Store, bounds: dict[str, int]) -> None:
     with pytest.raises(ParameterError, match="at least one unit"):
         Writer(store, **bounds)
+
+
+# --- groups the event loop writes itself ----------------------------------------------------------------------------
+
+HERE = threading.get_ident()
+
+
+def through(gate: Gate, *units: int) -> list[Any]:
+    """What becomes of orders of so many units each, one after another."""
+    writer, found = Writer(gate), list[Any]()  # type: ignore[arg-type]
+
+    async def test() -> None:
+        writer.start()
+        for n in units:
+            try:
+                found.append(await writer.decide(order(*(proposal() for _ in range(n)))))
+            except Exception as error:
+                found.append(error)
+        await writer.stop()
+
+    gate.open.set()
+    run(test)
+    assert writer.waiting == 0
+    return found
+
+
+def test_after_a_quick_group_the_loop_writes_small_ones_itself() -> None:
+    gate = Gate(is_at_rest=True)
+    through(gate, 1, 1, 64, 65, 1)
+    assert [thread == HERE for thread in gate.threads] == [False, True, True, False, True]
+
+
+def test_while_others_use_the_store_the_thread_writes() -> None:
+    gate = Gate(is_at_rest=False)
+    through(gate, 1, 1, 1)
+    assert HERE not in gate.threads
+
+
+def test_after_a_slow_group_the_thread_writes_until_one_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "QUICK_SECONDS", 0.05)
+    gate, slow = Gate(is_at_rest=True), [False, False, True, True, False, False]
+    plain = gate.write
+
+    def write(*told: Any, patient: bool) -> Sequence[Any]:
+        time.sleep(0.1 * slow[len(gate.batches)])
+        return plain(*told, patient=patient)
+
+    monkeypatch.setattr(gate, "write", write)
+    through(gate, *[1] * 6)
+    assert [thread == HERE for thread in gate.threads] == [False, True, True, False, False, True]
+
+
+@pytest.mark.parametrize("error", [Beaten("in the way"), ValueError("refused")])
+def test_what_the_loop_cannot_write_the_thread_does(error: Exception) -> None:
+    gate = Gate(is_at_rest=True)
+    gate.failures = [error]
+    writer = Writer(gate)  # type: ignore[arg-type]
+    writer._last_seconds = 0.0
+
+    async def test() -> None:
+        writer.start()
+        answers = await asyncio.gather(*(writer.decide(order()) for _ in range(3)))
+        assert all(isinstance(answer, Answer) for answer in answers)
+        await writer.stop()
+
+    gate.open.set()
+    run(test)
+    assert [thread == HERE for thread in gate.threads] == [True, False]
+    assert gate.batches[0] == gate.batches[1]
+    assert (writer.waiting, writer.failure) == (0, None)
+
+
+def test_a_store_that_fails_under_the_loop_is_told_and_left_to_the_thread() -> None:
+    gate = Gate(is_at_rest=True)
+    writer = Writer(gate)  # type: ignore[arg-type]
+    writer._last_seconds = 0.0
+    gate.failures = [StoreFull()]
+
+    async def test() -> None:
+        writer.start()
+        with pytest.raises(StoreFull):
+            await writer.decide(order())
+        assert isinstance(writer.failure, StoreFull)
+        await writer.decide(order())
+        await writer.stop()
+
+    gate.open.set()
+    run(test)
+    assert [thread == HERE for thread in gate.threads] == [True, False]
+
+
+def test_somebody_else_in_the_way_is_not_waited_for(store: Store) -> None:
+    if not store.is_at_rest:
+        pytest.skip("a server's transactions are always waited for, by the thread")
+    other = sqlite3.connect(make_url(store.url).database or "", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.perf_counter()
+    with pytest.raises(Beaten):
+        store.write([order()], np.random.default_rng(0), patient=False)
+    assert time.perf_counter() - began < 1.0, "it does not wait for the lock until its time is over"
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.write([order()], np.random.default_rng(0), patient=False)
+
+
+def test_who_reads_meanwhile_keeps_the_loop_from_writing(store: Store) -> None:
+    assert store.is_at_rest is store._database.is_sqlite
+    assert store._database.read(lambda _: store.is_at_rest) is False

@@ -12,12 +12,14 @@ from persuadable.service.records import Answer, Order
 from persuadable.service.store import ids
 from persuadable.service.store.errors import Erased, KeyReused
 from persuadable.service.store.rows import as_decision
-from persuadable.service.store.statements import Insert
+from persuadable.service.store.statements import Statement
 from persuadable.service.store.tables import decisions, requests
 
 __all__ = ["Held", "chunks", "claim", "hashed", "holder", "replay"]
 
-CLAIM = Insert("requests", ("key", "first_id", "number", "digest"), conflict="(key) DO NOTHING")
+CLAIM = Statement(
+    "INSERT INTO requests (key, first_id, number, digest) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO NOTHING"
+)
 HELD = select(requests)
 MADE = select(decisions).order_by(decisions.c.decision_id)
 CHUNK = 500  # values in one IN list
@@ -45,7 +47,7 @@ def claim(connection: Connection, asked: Mapping[bytes, tuple[Order, Sequence[st
     held: dict[bytes, Held] = {}
     while wanted := sorted(asked.keys() - held.keys()):  # again only where a key was deleted in between
         ours = {key: Held(its[0], len(its), order.digest) for key, (order, its) in ((k, asked[k]) for k in wanted)}
-        if CLAIM.run(connection, [(key, *its) for key, its in ours.items()]) == len(ours):
+        if CLAIM.run_many(connection, [(key, *its) for key, its in ours.items()]).rowcount == len(ours):
             return held | ours
         for some in chunks(wanted):
             rows = connection.execute(HELD.where(requests.c.key.in_(some)))

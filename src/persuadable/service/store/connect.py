@@ -18,7 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlche
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from persuadable.errors import MissingDependency, ParameterError
-from persuadable.service.store.errors import StoreError, StoreFull, StoreUnavailable
+from persuadable.service.store.errors import Beaten, StoreError, StoreFull, StoreUnavailable
 
 __all__ = ["Database", "masked_url"]
 
@@ -81,25 +81,35 @@ class Database:
         """Give back every connection."""
         self._engine.dispose()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is SQLite, and no transaction of this process is under way."""
+        return self.is_sqlite and self._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+
     def read(self, work: Callable[[Connection], T]) -> T:
         """What ``work`` returns, in a transaction that sees one state of the database.
 
         Raises:
             StoreUnavailable: the database cannot be reached.
         """
-        return self._run(self._snapshot, work)
+        return self._run(self._snapshot, work, self.timeout)
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], *, patient: bool = True) -> T:
         """What ``work`` returns, once everything it wrote is on the disk.
 
         A transaction beaten by another one, and one whose pooled connection turned out to be dead, is run again.
         One whose commit was left without an answer is not: whether it happened is not known.
 
+        Args:
+            work: what is done.
+            patient: whether to run it again.
+
         Raises:
+            Beaten: another transaction is in the way, and it is not run again.
             StoreUnavailable, StoreFull: nothing may be taken as written.
             StoreError: the database refuses the values.
         """
-        return self._run(self._writing, work)
+        return self._run(self._writing, work, self.timeout if patient else 0.0)
 
     def take_your_time(self, connection: Connection) -> None:
         """Let this transaction's statements, which read or change much, take longer than the timeout."""
@@ -128,8 +138,8 @@ class Database:
         except (sqlite3.Error, DBAPIError, PoolTimeout) as error:
             raise self._unavailable(str(getattr(error, "orig", None) or error)) from error
 
-    def _run(self, engine: Any, work: Callable[[Connection], T]) -> T:
-        deadline, reconnected = time.monotonic() + self.timeout, False
+    def _run(self, engine: Any, work: Callable[[Connection], T], patience: float) -> T:
+        deadline, reconnected = time.monotonic() + patience, False
         while True:
             committing = False
             try:
@@ -146,6 +156,8 @@ class Database:
                     reconnected = reconnected or lost
                     time.sleep(PAUSE)
                     continue
+                if _beaten(error) and not patience:
+                    raise Beaten("Another transaction is in the way", where=self.shown) from error
                 raise self._meaning(error) from (None if _lies_in_values(error) else error)
             except SQLAlchemyError as error:
                 raise StoreError(f"The database cannot take this: {type(error).__name__}", where=self.shown) from error
@@ -239,8 +251,7 @@ def _open_sqlite(connection: Any, _: Any) -> None:
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         _to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
-    # Pages, 64 MB: the commit that copies them back, and takes some milliseconds longer for it, is one in thousands.
-    connection.execute("PRAGMA wal_autocheckpoint=16000")
+    connection.execute("PRAGMA wal_autocheckpoint=2000")  # pages, 8 MB: what is copied back by one commit takes 5 ms
     connection.execute("PRAGMA cache_size=-32768")  # KiB: idempotency keys fall on pages all over their index
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten

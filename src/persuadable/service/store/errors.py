@@ -4,6 +4,7 @@
 
     StoreError
     ├── StoreUnavailable     the database cannot be reached, is locked, or is not ready; nothing was acknowledged
+    │   └── Beaten           another transaction is in the way, and was not waited for
     ├── StoreFull            the database has no space left; nothing was written
     ├── StoreBusy            more is waiting to be written than the writer keeps
     ├── KeyReused            an idempotency key came again with another request
@@ -23,6 +24,7 @@ from collections.abc import Sequence
 from persuadable.errors import StoreError
 
 __all__ = [
+    "Beaten",
     "BundleTooLarge",
     "DeploymentConflict",
     "Erased",
@@ -42,6 +44,10 @@ MOST_NAMED = 20  # names in one message; the rest are counted
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached, is locked, or is not ready. Nothing was acknowledged; it may be asked again."""
+
+
+class Beaten(StoreUnavailable):
+    """Another transaction is in the way, and was not waited for. Nothing was begun."""
 
 
 class StoreFull(StoreError):

@@ -39,9 +39,9 @@ class Ledger:
 
     def save(self) -> None:
         """Write what was charged."""
-        for name, spent in self._spent.items():
-            if spent != self._before[name]:
-                CHARGE.run(self._connection, (spent, name))
+        changed = [(n, name) for name, n in self._spent.items() if n != self._before[name]]
+        if changed:
+            CHARGE.run_many(self._connection, changed)
 
     def _locked(self, campaign: str) -> int:
         spent = SPENT.run(self._connection, (campaign,)).scalar()

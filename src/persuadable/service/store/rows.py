@@ -9,7 +9,7 @@ from sqlalchemy import Row
 
 from persuadable.service.records import Decision, Flag, Shadow
 from persuadable.service.store.moments import moment
-from persuadable.service.store.statements import Insert
+from persuadable.service.store.statements import Statement
 
 __all__ = ["INSERT", "as_decision", "as_row"]
 
@@ -18,7 +18,7 @@ COLUMNS = (
     "decision_id", "made_at", "position", "bundle", "contract", "campaign", "unit", "action", "treatment", "reason",
     "effect", "low", "high", "net_effect", "threshold", "propensities", "flags", "shadow", "features",
 )  # fmt: skip
-INSERT = Insert("decisions", COLUMNS)
+INSERT = Statement(f"INSERT INTO decisions ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})")
 
 
 def as_row(decision: Decision, position: int, made_at: int) -> tuple[Any, ...]:

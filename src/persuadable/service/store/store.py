@@ -90,7 +90,12 @@ class Store:
         if writing:
             probe(self._database)
 
-    def write(self, batch: Sequence[Item], rng: np.random.Generator) -> list[Result]:
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is a file that nobody in this process reads or writes just now."""
+        return self._database.is_at_rest
+
+    def write(self, batch: Sequence[Item], rng: np.random.Generator, *, patient: bool = True) -> list[Result]:
         """Decide the orders and record the outcomes of a batch, in one transaction; a result for each, in order.
 
         A result is an Answer or Receipt, or, where an item alone is refused, the KeyReused, Erased or
@@ -99,12 +104,16 @@ class Store:
         Args:
             batch: what to write.
             rng: where lots come from.
+            patient: whether to wait for another transaction that is in the way.
 
         Raises:
+            Beaten: it is not waited for, and nothing was written.
             StoreUnavailable, StoreFull: nothing of the batch may be taken as written.
             StoreError: the database refuses the values of some item, and nothing was written.
         """
-        return self._database.write(lambda connection: write.write(connection, batch, rng, self._writer))
+        return self._database.write(
+            lambda connection: write.write(connection, batch, rng, self._writer), patient=patient
+        )
 
     def replay(self, key: str, digest: bytes) -> Answer | None:
         """What was answered to the request with this idempotency key, as it would be again; None if there was none.

@@ -9,15 +9,14 @@ from sqlalchemy import Connection
 
 from persuadable.service.records import Answer, Order
 from persuadable.service.store.moments import MINUTE
-from persuadable.service.store.statements import Insert
+from persuadable.service.store.statements import Statement
 
 __all__ = ["count"]
 
-ADD = Insert(
-    "tallies",
-    ("minute", "writer", "kind", "name", "tenth", "number", "treated", "total"),
-    conflict="(minute, writer, kind, name, tenth) DO UPDATE SET number = tallies.number + excluded.number, "
-    "treated = tallies.treated + excluded.treated, total = tallies.total + excluded.total",
+ADD = Statement(
+    "INSERT INTO tallies (minute, writer, kind, name, tenth, number, treated, total) VALUES (?, ?, ?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (minute, writer, kind, name, tenth) DO UPDATE SET number = tallies.number + excluded.number, "
+    "treated = tallies.treated + excluded.treated, total = tallies.total + excluded.total"
 )
 
 
@@ -50,4 +49,4 @@ def count(
         tally[2] += row["value"]
     if counts:
         minute = now - now % MINUTE
-        ADD.run(connection, [(minute, writer, *key, *tally) for key, tally in sorted(counts.items())])
+        ADD.run_many(connection, [(minute, writer, *key, *tally) for key, tally in sorted(counts.items())])

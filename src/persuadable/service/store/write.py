@@ -74,7 +74,7 @@ def _decide(
         made.append((order, answer))
         answers[place] = answer
     if rows:
-        INSERT.run(connection, rows)
+        INSERT.run_many(connection, rows)
     ledger.save()
     for place in sorted(orders.keys() - answers.keys()):
         order = orders[place]

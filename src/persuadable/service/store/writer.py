@@ -1,13 +1,18 @@
-"""The writer: one thread that commits in groups.
+"""The writer: it commits in groups.
 
 While one group commits, whatever else is asked gathers and is the next group, so that waiting for the disk is shared
 by all who wait. A group is answered only after its commit.
+
+Groups are written by a thread, so that requests are read and scored while the disk or the database is waited for.
+Where the last group took no more than milliseconds the event loop writes the next one itself: two threads that pass
+Python's lock to and fro cost more than such a wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -18,11 +23,14 @@ import numpy as np
 
 from persuadable.errors import ParameterError
 from persuadable.service.records import Answer, Order, Outcomes, Receipt
-from persuadable.service.store.errors import StoreBusy, StoreFull, StoreUnavailable
+from persuadable.service.store.errors import Beaten, StoreBusy, StoreFull, StoreUnavailable
 from persuadable.service.store.store import Store
 from persuadable.service.store.write import Item, Result
 
 __all__ = ["Writer"]
+
+QUICK_SECONDS = 0.005  # for which the event loop may stand still
+FEW_UNITS = 64
 
 Answers = Sequence[tuple["asyncio.Future[Result]", Result | Exception]]
 
@@ -35,14 +43,14 @@ class _Waiting(NamedTuple):
 
 
 class Writer:
-    """Takes orders and outcomes from coroutines, and writes them in groups from a thread of its own.
+    """Takes orders and outcomes from coroutines, and writes them in groups.
 
     Args:
         store: where they are written.
         rng: where lots come from; fresh entropy for None.
         most_units: units (and reports) in one group; a larger request is a group of its own.
         most_waiting: units that may wait; what comes on top of them is refused.
-        committed: is told, from the writer's thread, of each group that was committed: its requests and its seconds.
+        committed: is told, by whoever wrote it, of each group that was committed: its requests and its seconds.
 
     Attributes:
         failure: why the last group could not be written, None where it was.
@@ -65,6 +73,8 @@ class Writer:
         self._queue: deque[_Waiting] = deque()
         self._units = 0
         self._changed = threading.Condition(threading.Lock())
+        self._turn = threading.Lock()  # to write
+        self._last_seconds = math.inf
         self._stopping = False
         self.failure: StoreUnavailable | StoreFull | None = None
         self._thread = threading.Thread(target=self._run, name="persuadable-writer", daemon=True)
@@ -128,23 +138,43 @@ class Writer:
                 raise StoreBusy(self._units)
             if not self._queue:
                 # Two turns of the loop from now every request that has arrived by then has been read: one group.
-                loop.call_soon(loop.call_soon, self._wake)
+                loop.call_soon(loop.call_soon, self._close_group)
             self._queue.append(waiting)
             self._units += units
         return waiting.future
 
-    def _wake(self) -> None:
+    def _close_group(self) -> None:
+        """Write what waits at once if that takes a moment, and leave it to the thread otherwise."""
+        quick = self._last_seconds <= QUICK_SECONDS and self._units <= FEW_UNITS and self._store.is_at_rest
+        if quick and not self._stopping and self._turn.acquire(blocking=False):
+            try:
+                if self._write_at_once():
+                    return
+            finally:
+                self._turn.release()
         with self._changed:
             self._changed.notify()
 
+    def _write_at_once(self) -> bool:
+        """Write what waits without waiting for others; false where the thread has to do it."""
+        with self._changed:
+            group = self._next_group()
+        if group:
+            try:
+                results = self._attempt([waiting.item for waiting in group], patient=False)
+            except Exception:
+                with self._changed:
+                    self._queue.extendleft(reversed(group))
+                    self._units += sum(waiting.units for waiting in group)
+                return False
+            _hand_over(group, results, asyncio.get_running_loop())
+        return not self._queue
+
     def _run(self) -> None:
         while group := self._take():
-            results = self._write([waiting.item for waiting in group])
-            by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Result], Result | Exception]]] = {}
-            for waiting, result in zip(group, results, strict=True):
-                by_loop.setdefault(waiting.loop, []).append((waiting.future, result))
-            for loop, answers in by_loop.items():
-                _tell(loop, answers)
+            with self._turn:
+                results = self._write([waiting.item for waiting in group])
+            _hand_over(group, results)
 
     def _take(self) -> list[_Waiting]:
         """The next group; empty once stopped and all is written. Who gave up waiting is left out."""
@@ -154,30 +184,46 @@ class Writer:
                     self._changed.wait()
                 if not self._queue:
                     return []
-                group, units = [], 0
-                while self._queue and (not units or units + self._queue[0].units <= self._most_units):
-                    waiting = self._queue.popleft()
-                    self._units -= waiting.units
-                    if not waiting.future.cancelled():
-                        group.append(waiting)
-                        units += waiting.units
+                group = self._next_group()
             if group:
                 return group
 
+    def _next_group(self) -> list[_Waiting]:
+        """What is written together next, without those who gave up waiting."""
+        group, units = [], 0
+        while self._queue and (not units or units + self._queue[0].units <= self._most_units):
+            waiting = self._queue.popleft()
+            self._units -= waiting.units
+            if not waiting.future.cancelled():
+                group.append(waiting)
+                units += waiting.units
+        return group
+
     def _write(self, items: Sequence[Item]) -> Sequence[Result | Exception]:
         """A result for every item. Where one makes the whole group fail, the others are written without it."""
-        began = time.perf_counter()
         try:
-            results = self._store.write(items, self._rng)
-        except (StoreUnavailable, StoreFull) as error:
-            self.failure = error
-            return [error] * len(items)
+            return self._attempt(items, patient=True)
         except Exception as error:
             if len(items) == 1:
                 return [error]
             return [result for item in items for result in self._write([item])]
-        self.failure = None
-        self._note(len(items), time.perf_counter() - began)
+
+    def _attempt(self, items: Sequence[Item], *, patient: bool) -> Sequence[Result | Exception]:
+        """A result for every item.
+
+        Raises:
+            Exception: the store refuses some item, or somebody is in the way and not waited for: nothing was written.
+        """
+        began, self._last_seconds = time.perf_counter(), math.inf
+        try:
+            results = self._store.write(items, self._rng, patient=patient)
+        except Beaten:
+            raise
+        except (StoreUnavailable, StoreFull) as error:
+            self.failure = error
+            return [error] * len(items)
+        self.failure, self._last_seconds = None, time.perf_counter() - began
+        self._note(len(items), self._last_seconds)
         return results
 
     def _note(self, requests: int, seconds: float) -> None:
@@ -187,6 +233,22 @@ class Writer:
                 self._committed(requests, seconds)
             except Exception:
                 logging.getLogger(__name__).exception("A committed group could not be counted")
+
+
+def _hand_over(
+    group: Sequence[_Waiting],
+    results: Sequence[Result | Exception],
+    here: asyncio.AbstractEventLoop | None = None,
+) -> None:
+    """Tell everybody what became of what they asked, each on the loop they wait on; ``here`` is the one that runs."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Result], Result | Exception]]] = {}
+    for waiting, result in zip(group, results, strict=True):
+        by_loop.setdefault(waiting.loop, []).append((waiting.future, result))
+    for loop, answers in by_loop.items():
+        if loop is here:
+            _answer(answers)
+        else:
+            _tell(loop, answers)
 
 
 def _tell(
