@@ -319,10 +319,10 @@ def test_where_the_store_fails_half_way_the_rest_says_so_and_can_be_sent_again(
     service, content = fresh.service, lines(users(3_000, seed=6))
     real, calls = service.store.write, iter(range(10))
 
-    def failing(items: Any, rng: Any) -> Any:
+    def failing(items: Any, rng: Any, **told: Any) -> Any:
         if next(calls) == 1:
             raise StoreUnavailable("away")
-        return real(items, rng)
+        return real(items, rng, **told)
 
     monkeypatch.setattr(service.store, "write", failing)
     first = batch(fresh, content, Idempotency_Key="k")
