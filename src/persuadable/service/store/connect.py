@@ -251,7 +251,6 @@ def _open_sqlite(connection: Any, _: Any) -> None:
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         _to_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA wal_autocheckpoint=2000")  # pages, 8 MB: what is copied back by one commit takes 5 ms
     connection.execute("PRAGMA cache_size=-32768")  # KiB: idempotency keys fall on pages all over their index
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
