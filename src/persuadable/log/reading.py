@@ -30,12 +30,13 @@ class Roles:
     """Which column plays which part; the arguments of ``DecisionLog.from_frame``."""
 
     action: str
-    control: str | int | bool
+    control: str | int | bool | None
     actions: tuple[str, ...] | None
     outcomes: tuple[str, ...]
     features: tuple[str, ...] | None
     categorical: tuple[str, ...]
     propensity: Any
+    taken_propensity: str | None
     cost: str | None
     unit: str | None
     one_row_per_unit: bool
@@ -46,7 +47,7 @@ class Roles:
 
     def taken(self) -> list[str]:
         """Columns with a role other than feature."""
-        singles = [self.action, self.cost, self.unit, self.time, self.weight, self.stage]
+        singles = [self.action, self.taken_propensity, self.cost, self.unit, self.time, self.weight, self.stage]
         named = [v for m in (self.propensity, self.eligible) if isinstance(m, Mapping) for v in m.values()]
         if isinstance(self.propensity, str):
             named.append(self.propensity)
@@ -190,9 +191,10 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
         features,
         labels if roles.actions is None else np.array([label_text(v) for v in labels.tolist()]),
         outcomes,
-        control=label_text(roles.control),
+        control=None if roles.control is None else label_text(roles.control),
         action_names=roles.actions,
         propensity=table(roles.propensity),
+        taken_propensity=None if roles.taken_propensity is None else _number_column(frame[roles.taken_propensity]),
         cost=roles.cost,
         unit=column(roles.unit),
         one_row_per_unit=roles.one_row_per_unit,
@@ -201,7 +203,12 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
         eligible=table(roles.eligible),
         stage=column(roles.stage),
         name=name,
-        places={"action": roles.action, "unit": roles.unit or "unit", "weight": roles.weight or "weight"},
+        places={
+            "action": roles.action,
+            "unit": roles.unit or "unit",
+            "weight": roles.weight or "weight",
+            "taken_propensity": roles.taken_propensity or "taken_propensity",
+        },
     )
 
 
@@ -214,13 +221,14 @@ def from_arrays(
         raise ActionError(f"Actions have {labels.ndim} dimensions, expected 1", remedy="Pass one action per row.")
     if not len(matrix):
         raise DataError("The log is empty", remedy="Pass at least one row per arm.")
-    control = label_text(rest.pop("control"))
-    if action_names is not None and control.isdigit() and int(control) < len(action_names):
+    told = rest.pop("control")
+    control = None if told is None else label_text(told)
+    if control is not None and action_names is not None and control.isdigit() and int(control) < len(action_names):
         control = control if control in action_names else str(action_names[int(control)])
     return _build(matrix, labels, outcomes, control=control, action_names=action_names, places=_ARRAY_PLACES, **rest)
 
 
-_ARRAY_PLACES = {"action": "action", "unit": "unit", "weight": "weight"}
+_ARRAY_PLACES = {role: role for role in ("action", "unit", "weight", "taken_propensity")}
 
 
 def _build(
@@ -228,9 +236,10 @@ def _build(
     labels: NDArray[Any],
     outcomes: Mapping[str, Any],
     *,
-    control: str,
+    control: str | None,
     action_names: Sequence[str] | None,
     propensity: Any,
+    taken_propensity: Any,
     cost: str | None,
     unit: Any,
     one_row_per_unit: bool,
@@ -259,6 +268,7 @@ def _build(
     if logged is not None:
         checks.propensities(logged, codes, actions, allowed)
     who = None if unit is None else _known(np.asarray(unit), places["unit"])
+    drawn = None if taken_propensity is None else _drawn(taken_propensity, n, logged, places["taken_propensity"])
     rows = unit_identities(who) if who is not None else row_identities(n, content_seed([features.values, codes]))
     if who is not None and one_row_per_unit:
         checks.one_row_per_unit(who, rows, places["unit"])
@@ -269,7 +279,8 @@ def _build(
         outcomes=kept,
         rows=rows,
         propensities=logged,
-        propensity_source=None if logged is None else "logged",
+        propensity_source=None if logged is None and drawn is None else "logged",
+        taken_propensities=drawn,
         cost_name=cost,
         eligible=allowed,
         time=None if time is None else _known(np.asarray(time), "time"),
@@ -280,17 +291,31 @@ def _build(
     )
 
 
+def _drawn(values: Any, n: int, logged: NDArray[Any] | None, column: str) -> NDArray[np.floating[Any]]:
+    """(n,) probabilities of the actions taken, for a log that has no others."""
+    if logged is not None:
+        raise ParameterError(
+            "propensity= and taken_propensity= were both passed",
+            remedy="The propensities of all actions say those of the actions taken; pass propensity= alone.",
+        )
+    chances = checks.probabilities(np.asarray(values))
+    checks.taken_propensities(chances, n, column)
+    return chances
+
+
 def encode_actions(
-    labels: NDArray[Any], control: str, names: Sequence[str] | None, column: str
+    labels: NDArray[Any], control: str | None, names: Sequence[str] | None, column: str
 ) -> tuple[NDArray[np.int16], Discrete]:
-    """Codes (n,) and the space, the control first and treatments in order of their labels."""
+    """Codes (n,) and the space, the control (if any) first and the others in order of their labels."""
     labels = _known(labels, column, ActionError)
     distinct, inverse = np.unique(labels, return_inverse=True)
     _require_few(distinct, column)
     if distinct.dtype.kind == "f" and (distinct == np.floor(distinct)).all():
         distinct = distinct.astype(np.int64)
     texts = [label_text(v) for v in distinct.tolist()]
-    if distinct.dtype.kind == "b":
+    if control is None:
+        control = str(names[0]) if names else texts[0]
+    elif distinct.dtype.kind == "b":
         control = {"0": "False", "1": "True"}.get(control, control)
     elif control not in texts:
         control = {"False": "0", "True": "1"}.get(control, control)

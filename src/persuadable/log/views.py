@@ -63,8 +63,11 @@ def _conditional(log: DecisionLog, codes: Sequence[int]) -> DecisionLog:
     Their propensities are e_a / Σe over the actions, and they stand for all by 1/Σe (Horvitz and Thompson 1952).
     Shares among the equally eligible are written down as propensities, as eligibility for other actions is forgotten.
     """
+    from persuadable.log import checks
+
     if len(codes) == log.n_actions:
         return log
+    checks.require_all_propensities(log)
     by_shares = log.propensities is None and log.eligible is not None
     known = log.shares() if by_shares else log.propensities
     rows = np.isin(log.action, codes)
@@ -209,6 +212,8 @@ def frame(log: DecisionLog) -> pl.DataFrame:
     for role in ("unit", "time", "weight", "stage"):
         if (values := getattr(log, role)) is not None:
             columns[role] = values
+    if log.taken_propensities is not None:
+        columns["taken_propensity"] = log.taken_propensities
     for role, table in (("propensity", log.propensities), ("eligible", log.eligible)):
         if table is not None:
             columns |= {f"{role}:{label}": table[:, i] for i, label in enumerate(log.actions)}

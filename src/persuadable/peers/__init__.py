@@ -26,11 +26,24 @@ from numpy.typing import NDArray
 
 from persuadable.errors import MissingDependency, ParameterError, PersuadableError
 
-__all__ = ["PEERS", "build", "call", "environment", "folder", "is_built", "python", "requirements", "run", "versions"]
+__all__ = [
+    "PEERS",
+    "build",
+    "call",
+    "environment",
+    "folder",
+    "is_built",
+    "python",
+    "requirements",
+    "run",
+    "version",
+    "versions",
+]
 
-PEERS = ("econml", "causalml", "metalearners", "scikit-uplift", "pylift")
+PEERS = ("econml", "causalml", "metalearners", "scikit-uplift", "pylift", "obp")
 
 _IMPORTED_AS = {"scikit-uplift": "sklift"}
+_DISTRIBUTED_AS = {"obp": "sb-obp"}
 _READY = "persuadable-ready.json"
 
 
@@ -59,6 +72,11 @@ def versions(peer: str) -> dict[str, str]:
     """The pinned versions of a peer and of everything it needs, by distribution name."""
     lines = requirements(peer).read_text(encoding="utf-8").split()
     return dict(line.split("==", 1) for line in lines)
+
+
+def version(peer: str) -> str:
+    """The version of the peer itself, whose distribution may be called otherwise ("obp" is "sb-obp")."""
+    return versions(peer)[_DISTRIBUTED_AS.get(peer, peer)]
 
 
 def is_built(peer: str) -> bool:
@@ -108,7 +126,7 @@ def python(peer: str, *, may_build: bool = False) -> Path:
     if may_build:
         return build(peer)
     raise MissingDependency(
-        f"{peer} {versions(peer).get(peer, '')} has no environment of its own yet",
+        f"{peer} {version(peer)} has no environment of its own yet",
         where=str(folder() / peer),
         remedy=f"Make it once with `python -m persuadable.peers {peer}`, or set PERSUADABLE_PEERS.",
     )

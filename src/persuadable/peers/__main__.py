@@ -11,7 +11,7 @@ def main(names: list[str]) -> None:
     """Build each peer's environment and say where it is."""
     for name in names or peers.PEERS:
         ready = peers.is_built(name)
-        print(f"{name} {peers.versions(name)[name]}: {'already in' if ready else 'making'} {peers.folder() / name}")
+        print(f"{name} {peers.version(name)}: {'already in' if ready else 'making'} {peers.folder() / name}")
         if not ready:
             peers.build(name)
 

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+from persuadable.worlds.doses import DoseLog, Doses
+from persuadable.worlds.loop import Round, Rounds, play
+from persuadable.worlds.pocket import Pocket
 from persuadable.worlds.randomised import RandomisedTrial, TrueValue
+from persuadable.worlds.slates import PlackettLuce, SlateLog, Slates
+from persuadable.worlds.stages import StageLog, Stages
 
-__all__ = ["RandomisedTrial", "TrueValue"]
+__all__ = [
+    "DoseLog",
+    "Doses",
+    "PlackettLuce",
+    "Pocket",
+    "RandomisedTrial",
+    "Round",
+    "Rounds",
+    "SlateLog",
+    "Slates",
+    "StageLog",
+    "Stages",
+    "TrueValue",
+    "play",
+]

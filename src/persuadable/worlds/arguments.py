@@ -13,7 +13,7 @@ from persuadable.worlds.surfaces import MIN_NUMBERS, SURFACES
 if TYPE_CHECKING:
     from persuadable.worlds.randomised import RandomisedTrial
 
-__all__ = ["check_names", "check_numbers", "plain"]
+__all__ = ["check_between", "check_names", "check_numbers", "plain"]
 
 
 def plain(told: Any) -> Any:
@@ -21,6 +21,21 @@ def plain(told: Any) -> Any:
     if told is None or np.ndim(told) == 0:
         return None if told is None else float(told)
     return tuple(float(v) for v in np.asarray(told, dtype=np.float64).ravel())
+
+
+def check_between(where: str, **told: tuple[float, float, float]) -> None:
+    """Refuse an argument outside [least, most]; each is told as (value, least, most).
+
+    Raises:
+        ParameterError: naming the argument.
+    """
+    for name, (value, least, most) in told.items():
+        if not least <= value <= most:
+            raise ParameterError(
+                f"{name}={value!r} is out of range",
+                where=f"worlds.{where}",
+                remedy=f"Give a number from {least:g} to {most:g}.",
+            )
 
 
 def _refuse(what: str, remedy: str) -> ParameterError:

@@ -329,6 +329,10 @@ class RandomisedTrial:
             name=f"{self.surface} {self.outcome} trial",
         )
 
+    def outcomes(self, X: Any, action: NDArray[Any], random_state: RandomState = None) -> NDArray[np.float64]:
+        """(n,) outcomes drawn for units that were given these actions (n,)."""
+        return self._outcomes(self._read(X), np.asarray(action, dtype=np.int16), np.random.default_rng(random_state))
+
     # -- inner workings ------------------------------------------------------------------------------------------
 
     @property
