@@ -1,4 +1,4 @@
-"""Writes the measured figures into the README, docs/speed.md and docs/operations.md, from the JSON files beside this.
+"""Writes the measured figures into the README and pages of docs/, from the JSON files beside this.
 
 ``python benchmarks/figures.py`` rewrites what stands between ``<!-- figures: NAME -->`` and ``<!-- end -->``;
 ``--check`` only says whether the documents agree with the files, and fails where they do not.
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-DOCUMENTS = (HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in ("speed", "operations")))
+PAGES = ("speed", "operations", "off-policy", "intervals", "gate")
+DOCUMENTS = (HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in PAGES))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PACKAGES = ("ours", "econml", "metalearners", "causalml")
 
@@ -106,6 +107,57 @@ def agreement() -> str:
         "econml's",
     )
     return table(heads, [row(r) for r in load("AGREEMENT")["rows"]])
+
+
+def bandits() -> str:
+    def cell(pair: Sequence[float] | None) -> str:
+        return "" if pair is None else f"{pair[0]:.4f}"
+
+    return table(
+        ("data", "estimator", "published", "obp here", "ours", "largest difference"),
+        [
+            (
+                r["experiment"],
+                r["estimator"],
+                *(cell(r[which]) for which in ("published", "theirs", "ours")),
+                "" if r["apart"] is None else f"{r['apart']:.0e}",
+            )
+            for r in load("BANDITS")["rows"]
+        ],
+    )
+
+
+def coverage() -> str:
+    """Percent of runs held by the normal and the bootstrap interval (or what else a row has), by regime."""
+    results = json.loads((HERE.parent / "calibration" / "OPE.json").read_text(encoding="utf-8"))["results"]
+    estimators = list(dict.fromkeys(name for regime in results.values() for name in regime["estimators"]))
+
+    def cell(regime: str, name: str) -> str:
+        found = results[regime]["estimators"].get(name)
+        if found is None:
+            return ""
+        held = {kind: f"{100 * share:.1f}" for kind, share in found["coverage"].items()}
+        told = ", ".join(held[kind] for kind in held if kind not in ("bernstein", "anytime", "delta"))
+        return f"**{told}**" if found["assumptions hold"] else told
+
+    return table(("estimator", *results), [(name, *(cell(regime, name) for regime in results)) for name in estimators])
+
+
+def gate() -> str:
+    """What the gate and a naive interval by IPS decided, by kind of log and of candidate."""
+    results = json.loads((HERE.parent / "calibration" / "GATE.json").read_text(encoding="utf-8"))["results"]
+    asked = [(name, kind, found) for name, kinds in results.items() for kind, found in kinds.items() if "gate" in found]
+
+    def shares(found: dict[str, Any], who: str) -> tuple[str, ...]:
+        return tuple(f"{found[who][decision]:.1%}" for decision in ("GO", "NO_GO", "EXPERIMENT"))
+
+    return table(
+        ("log", "candidates", "gate: GO", "NO_GO", "EXPERIMENT", "IPS alone: GO"),
+        [
+            (name, f"{found['candidates']} {kind}", *shares(found, "gate"), shares(found, "naive")[0])
+            for name, kind, found in asked
+        ],
+    )
 
 
 def front() -> str:
@@ -270,6 +322,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "hillstrom": hillstrom,
     "agreement": agreement,
+    "bandits": bandits,
+    "coverage": coverage,
+    "gate": gate,
     "service": service,
     "batches": batches,
     "memory": memory,

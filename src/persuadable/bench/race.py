@@ -199,7 +199,7 @@ def _summary(name: str, measured: list[dict[str, NDArray[Any]]], unit: float | N
 
 def _version(package: str) -> str:
     if package in peers.PEERS:
-        return peers.versions(package)[package]
+        return peers.version(package)
     if package == "ours":
         from persuadable import __version__
 

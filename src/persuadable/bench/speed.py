@@ -164,7 +164,7 @@ def entrants(names: Sequence[str], peers: Sequence[str], say: Callable[[str], No
     for peer in peers:
         if not other.is_built(peer):
             if say is not None:
-                say(f"making the environment of {peer} {other.versions(peer)[peer]} in {other.folder()}")
+                say(f"making the environment of {peer} {other.version(peer)} in {other.folder()}")
             other.build(peer)
     return [name for name in names if name.split()[0] in peers or name.split()[0] in ("ours", "bare")]
 

@@ -86,6 +86,39 @@ def bench_agreement(
         typer.echo(agreement(threads=threads, splits=splits, out=out, say=_progress))
 
 
+@bench_app.command("bandits")
+def bench_bandits(
+    runs: Annotated[int, typer.Option(help="Runs of each experiment; 30 were published.", min=2)] = 30,
+    simulations: Annotated[
+        int, typer.Option(help="Draws that the Thompson sampler's probabilities are counted from.", min=1000)
+    ] = 1_000_000,
+    out: Save = None,
+) -> None:
+    """The tables obp's authors publish, with our estimates beside obp's."""
+    from persuadable.bench import bandits
+
+    with refusals():
+        typer.echo(bandits(runs, simulations, out=out, say=_progress))
+
+
+@bench_app.command("ope")
+def bench_ope(
+    rows: Rows = 1_000_000,
+    actions: Annotated[int, typer.Option(help="Actions.", min=2)] = 10,
+    threads: Annotated[int, typer.Option(help="Threads of every process.", min=1)] = 1,
+    repeats: Repeats = 3,
+    peers: Peers = "obp",
+    streamed: Annotated[int, typer.Option(help="Rounds to stream from Parquet; 0 for none.", min=0)] = 100_000_000,
+    out: Save = None,
+) -> None:
+    """CPU time and memory of six off-policy estimators, with errors and with a bootstrap, and streamed."""
+    from persuadable.bench import ope
+
+    with refusals():
+        chosen = _peers(peers)
+        typer.echo(ope(rows, actions, threads, repeats, chosen, streamed=streamed, out=out, say=_progress))
+
+
 @bench_app.command("hillstrom")
 def bench_hillstrom(
     arms: Annotated[str, typer.Option(help="Which e-mails: women, men or all.")] = "women",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import DataError, ParameterError, PropensityError
 from persuadable.value.estimate import Estimate, Floats
+from persuadable.value.ope.terms import Terms
 from persuadable.value.ranks import share_above
 from persuadable.value.scores import checked_mu
 
@@ -25,6 +27,9 @@ __all__ = [
     "effective_sample_size",
     "judge",
     "look_at",
+    "require_tried",
+    "share_sampling",
+    "wrong_shape",
 ]
 
 Method = Literal["dr", "ips", "snips"]
@@ -73,6 +78,25 @@ class Logged:
     def estimate(self, value: float, psi: Floats, alpha: float, name: str, ess: float | None = None) -> Estimate:
         """An estimate from its influence function, by rows or by clusters."""
         return Estimate.from_influence(value, psi, alpha, self.clusters, self.weight, name=name, ess=ess)
+
+
+class Shares(Protocol):
+    """A log whose propensities are observed shares."""
+
+    @property
+    def propensity(self) -> NDArray[Any]:
+        """(n, A) the shares."""
+        ...
+
+    @property
+    def action(self) -> NDArray[Any]:
+        """(n,) actions taken."""
+        ...
+
+    @property
+    def weight(self) -> NDArray[Any] | None:
+        """(n,) row weights."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,27 +155,32 @@ def _given(mu: ArrayLike, shape: tuple[int, int]) -> Floats:
     return checked_mu(np.broadcast_to(table, shape) if table.shape == shape[1:] else table, shape)
 
 
-def check_probabilities(probabilities: ArrayLike, shape: tuple[int, int], name: str) -> Floats:
-    """A policy's probabilities as (n, A) floats.
+def check_probabilities(probabilities: ArrayLike, shape: tuple[int, int], name: str, *, first: int = 0) -> Floats:
+    """A policy's probabilities as (n, A) floats; ``first`` is the place of their first row in the whole log.
 
     Raises:
         DataError: another shape, values outside [0, 1], or rows that do not sum to 1.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if p.shape != shape:
-        raise DataError(
-            f"{name} gives probabilities of shape {p.shape}, expected {shape}",
-            remedy="Give one row per row of the log and one column per action, the control first.",
-        )
+        raise wrong_shape(p.shape, shape, name)
     wrong = ~((p >= -1e-9) & (p <= 1 + 1e-9)).all(axis=1) | ~(np.abs(p.sum(axis=1) - 1) <= 1e-6)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(
             f"{name} gives {np.round(p[row], 6).tolist()}, which is no probability distribution",
-            where=f"row {row}",
+            where=f"row {first + row}",
             remedy="Probabilities lie in [0, 1] and sum to 1 in each row.",
         )
     return p
+
+
+def wrong_shape(given: tuple[int, ...], shape: tuple[int, int], name: str) -> DataError:
+    """The refusal of probabilities that do not fit the log."""
+    return DataError(
+        f"{name} gives probabilities of shape {given}, expected {shape}",
+        remedy="Give one row per row of the log and one column per action, the control first.",
+    )
 
 
 def effective_sample_size(weights: NDArray[Any]) -> float:
@@ -160,61 +189,65 @@ def effective_sample_size(weights: NDArray[Any]) -> float:
     return float(weights.sum()) ** 2 / squares if squares > 0 else 0.0
 
 
-def _ratio(logged: Logged, p: Floats, name: str) -> Floats:
-    """(n,) w = π(A)/e(A), refusing policies that do what was never tried."""
-    untried = (logged.propensity <= 0) & (p > 0)
+def require_tried(propensity: Floats, p: Floats, name: str, actions: Sequence[str], first: int = 0) -> None:
+    """Refuse a policy that does what was never tried.
+
+    Args:
+        propensity, p: (n, A) probabilities of the log's actions and of the policy's.
+        name: of the policy.
+        actions: labels.
+        first: place of the first row in the whole log.
+
+    Raises:
+        PropensityError: an action has propensity 0 and the policy takes it.
+    """
+    untried = (propensity <= 0) & (p > 0)
     if untried.any():
         row, action = (int(i[0]) for i in np.nonzero(untried))
         rows = int(np.count_nonzero(untried.any(axis=1)))
         raise PropensityError(
-            f"In {rows:,} of {logged.n:,} rows {name} takes an action whose logged propensity is 0",
-            where=f"first in row {row}, {logged.actions[action]!r}",
+            f"In {rows:,} of {len(p):,} rows {name} takes an action whose logged propensity is 0",
+            where=f"first in row {first + row}, {actions[action]!r}",
             remedy="Nothing can be said of what was never tried: judge on the rows with a choice, log.overlapping(), "
             "or a policy that differs from the logged one only there.",
         )
-    return logged.taken(p) / logged.taken(logged.propensity)
 
 
 def judge(logged: Logged, probabilities: Floats, name: str = "The policy") -> Judged:
-    """Value of a policy with its influence function.
+    """Value of a policy with its influence function, by the estimators of ``value.ope``.
 
-    With w = π(A)/e(A) and r the residual, the value is mean(d + w·r), where
-    IPS has d = 0, r = Y (Horvitz and Thompson 1952); DR has d = Σ_a π_a q̂_a, r = Y − q̂_A
-    (Robins, Rotnitzky and Zhao 1994; Dudík, Langford and Li 2011); and SNIPS is Σ w Y / Σ w (Swaminathan and
-    Joachims 2015) with influence w(Y − V)/mean(w). Where the propensities are the arms' observed shares p̂, their
-    sampling is subtracted: Σ_a (1{A=a}/p_a − 1)·E[π_a r | A = a], which makes the intervals of a completely
-    randomised experiment narrower (Hirano, Imbens and Ridder 2003); with eligibility p̂ and E are those among the
-    equally eligible.
+    Where the propensities are the arms' observed shares, their sampling is taken out; see :func:`share_sampling`.
 
     Raises:
         PropensityError: the policy takes an action where it was never tried.
     """
-    w = _ratio(logged, probabilities, name)
+    require_tried(logged.propensity, probabilities, name, logged.actions)
+    w = logged.taken(probabilities) / logged.taken(logged.propensity)
     mean_weight = float(logged.mean(w))
-    if logged.method == "snips":
-        if mean_weight <= 0:
-            raise PropensityError(
-                f"No row of the log took an action that {name} takes", remedy="Use method='dr', or a larger log."
-            )
-        value = float(logged.mean(w * logged.y)) / mean_weight
-        residual = (logged.y - value) / mean_weight
-        psi = w * residual
-    else:
-        direct = 0.0 if logged.mu is None else np.einsum("na,na->n", probabilities, logged.mu)
-        residual = logged.y if logged.mu is None else logged.y - logged.taken(logged.mu)
-        scores = direct + w * residual
-        value = float(logged.mean(scores))
-        psi = scores - value
+    normalised = logged.method == "snips"
+    if normalised and mean_weight <= 0:
+        raise PropensityError(
+            f"No row of the log took an action that {name} takes", remedy="Use method='dr', or a larger log."
+        )
+    residual = logged.y if logged.mu is None else logged.y - logged.taken(logged.mu)
+    direct = None if logged.mu is None else np.einsum("na,na->n", probabilities, logged.mu)
+    terms = Terms(w * residual, direct, w if normalised else None)
+    psi = terms.influence(logged.weight)
     if logged.shares_estimated:
-        psi = psi - _share_sampling(logged, w * residual)
+        psi = psi - share_sampling(logged, terms.ratio_parts(logged.weight))
     ess = effective_sample_size(w if logged.weight is None else w * logged.weight)
-    return Judged(value, psi, ess, mean_weight)
+    return Judged(terms.value(logged.weight), psi, ess, mean_weight)
 
 
-def _share_sampling(logged: Logged, weighted_residual: Floats) -> Floats:
+def share_sampling(logged: Shares, weighted_residual: Floats) -> Floats:
     """(n,) Σ_a (1{A=a}/p_a − 1)·m_a with m_a = mean(1{A=a} w r): what estimating the shares p_a moves.
 
-    Shares are those among the equally eligible, so p_a and m_a are means over the rows with the same shares.
+    Subtracted from ψ it makes the intervals of a completely randomised experiment narrower (Hirano, Imbens and Ridder
+    2003). Shares are those among the equally eligible, so p_a and m_a are means over the rows with the same shares.
+
+    Args:
+        logged: propensities (n, A) that are shares, actions and row weights; a ``Logged``, or ``ope.Rounds``.
+        weighted_residual: (n,) weight times residual.
     """
     shares, group = _share_groups(logged.propensity)
     count, n_actions = shares.shape

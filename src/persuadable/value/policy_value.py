@@ -228,7 +228,7 @@ class Plan:
         shape = (log.n, log.n_actions)
         if not isinstance(policy, Policy):
             told = name or "the table of probabilities"
-            _require_table(policy)
+            require_table(policy)
             return cls(told, check_probabilities(policy, shape, told))
         told = name or policy.name
         if isinstance(policy, CalibratedPolicy):
@@ -239,7 +239,7 @@ class Plan:
         return cls(told, check_probabilities(given, shape, told))
 
 
-def _require_table(given: Any) -> None:
+def require_table(given: Any) -> None:
     """Refuse what is neither a policy nor a table of numbers."""
     if hasattr(given, "effect"):
         kind = type(given).__name__
@@ -258,18 +258,25 @@ def _drawn_here(log: DecisionLog, policy: CalibratedPolicy) -> bool:
 
 
 def judged_plan(logged: Logged, plan: Plan) -> Judged:
-    """Value and influence function of a plan, the sampling of a threshold drawn from the same rows included.
-
-    With γ = E[Γ | S = t] the effect of the marginal unit and b the share, ψ loses γ·(π_i − b): the threshold falls
-    as more of the sample scores above it, so that the share stays b.
-    """
+    """Value and influence function of a plan, the sampling of a threshold drawn from the same rows included."""
     judged = judge(logged, plan.probabilities, plan.name)
+    if plan.scored is None:
+        return judged
+    moved = threshold_sampling(logged, judged, plan)
+    return Judged(judged.value, judged.psi - moved, judged.ess, judged.mean_weight)
+
+
+def threshold_sampling(logged: Logged, judged: Judged, plan: Plan) -> Floats:
+    """(n,) what ψ loses where a budget's threshold was drawn from the same rows; 0 where no budget binds.
+
+    With γ = E[Γ | S = t] the effect of the marginal unit and b the share, it is γ·(π_i − b): the threshold falls as
+    more of the sample scores above it, so that the share stays b.
+    """
     rule = plan.rule
     if plan.scored is None or rule is None or rule.binds != "budget" or not np.isfinite(rule.threshold):
-        return judged
+        return np.zeros(logged.n)
     gamma = marginal_effect(logged, judged, plan.scored, rule)
-    treated = 1.0 - plan.probabilities[:, 0]
-    return Judged(judged.value, judged.psi - gamma * (treated - rule.share), judged.ess, judged.mean_weight)
+    return gamma * ((1.0 - plan.probabilities[:, 0]) - rule.share)
 
 
 def marginal_effect(logged: Logged, judged: Judged, scored: Scored, rule: Threshold) -> float:
