@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from scipy.special import chdtrc
 
 from persuadable.errors import PropensityError
+from persuadable.features import Features
 from persuadable.log import DecisionLog
 
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Balance", "BalanceRow", "balance"]
+__all__ = ["Balance", "BalanceRow", "balance", "indicators"]
 
 Matrix = NDArray[np.float64]
 
@@ -95,7 +96,7 @@ def balance(log: DecisionLog) -> Balance:
     Raises:
         PropensityError: a treatment and the control were both possible in no row, or only one of them was taken there.
     """
-    names, table = _indicators(log)
+    names, table = indicators(log.features)
     centred = table - table.mean(axis=0)
     scale = centred.std(axis=0)
     keep = scale > 0
@@ -135,12 +136,12 @@ def _shares_p_value(log: DecisionLog, weight: Matrix) -> float:
     return float(chdtrc(degrees, statistic)) if degrees else 1.0
 
 
-def _indicators(log: DecisionLog) -> tuple[list[str], Matrix]:
-    """Numbers, category indicators and missing-value indicators, (n, k)."""
+def indicators(features: Features) -> tuple[list[str], Matrix]:
+    """Names and values (n, k) of numbers, category indicators and missing-value indicators."""
     names: list[str] = []
     columns: list[Matrix] = []
-    for j, column in enumerate(log.features.columns):
-        values = log.features.values[:, j].astype(np.float64)
+    for j, column in enumerate(features.columns):
+        values = features.values[:, j].astype(np.float64)
         missing = np.isnan(values)
         if column.kind == "number":
             names.append(column.name)
@@ -152,7 +153,7 @@ def _indicators(log: DecisionLog) -> tuple[list[str], Matrix]:
         if missing.any():
             names.append(f"{column.name} is missing")
             columns.append(missing.astype(np.float64))
-    return names, np.stack(columns, axis=1) if columns else np.empty((log.n, 0))
+    return names, np.stack(columns, axis=1) if columns else np.empty((len(features), 0))
 
 
 def _weighted_mean(table: Matrix, weight: Matrix) -> tuple[Matrix, Matrix]:
