@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -148,17 +148,26 @@ class Learner(Parameters):
 
         if not 0 < alpha < 1:
             raise ParameterError(f"alpha must lie in (0, 1), got {alpha!r}")
-        name = self._outcome(outcome)
-        if len(self.resamples_[name]) < 2:
+        refits = np.stack(list(self.effect_refits(X, outcome)))
+        centre = self._predict(self.models_[self._outcome(outcome)], self._values(X))
+        half = float(-ndtri(alpha / 2)) * refits.std(axis=0, ddof=1)
+        return centre - half, centre + half
+
+    def effect_refits(self, X: Any, outcome: str | None = None) -> Iterator[Vector]:
+        """The effect (n, A) as each half-sample's refit has it; refits of two outcomes come from the same half-samples.
+
+        Raises:
+            NotFittedError: fitted with ``n_resamples`` below 2.
+        """
+        name = self._outcome(outcome)  # refuses an unfitted learner, so before resamples_ is touched
+        refits = self.resamples_[name]
+        if len(refits) < 2:
             raise NotFittedError(
                 "The learner kept no half-samples to tell its uncertainty from",
                 remedy="Fit it with n_resamples=20 or more.",
             )
         values = self._values(X)
-        centre = self._predict(self.models_[name], values)
-        refits = np.stack([self._predict(models, values) for models in self.resamples_[name]])
-        half = float(-ndtri(alpha / 2)) * refits.std(axis=0, ddof=1)
-        return centre - half, centre + half
+        return (self._predict(models, values) for models in refits)
 
     def out_of_fold_effect(self, log: DecisionLog, outcome: str | None = None) -> Effects:
         """(n, A) effects on the very rows the learner was fitted on, each from a refit that did not see the row.

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "action_scores",
     "doubly_robust_score",
     "imputed_effect",
     "residual_target",
@@ -15,6 +16,19 @@ __all__ = [
 
 Vector = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+
+def action_scores(y: Vector, action: NDArray[np.integer], propensity: Vector, mu: Vector | None = None) -> Vector:
+    """μ_a + 1{A = a}(y − μ_a)/e_a, (n, A): scores whose conditional means are E[y | x, a], with μ = 0 where None.
+
+    A policy's value is the mean of Σ_a π_a · score_a, which is why a policy can be learned straight from them (Robins,
+    Rotnitzky, Zhao 1994; Athey, Wager 2021). Where e_a is 0 the score is μ_a alone.
+    """
+    taken = action[:, None].astype(np.intp)
+    scores = np.zeros(propensity.shape) if mu is None else np.array(mu, dtype=np.float64)
+    residual = y - np.take_along_axis(scores, taken, axis=1)[:, 0]
+    scores[np.arange(y.shape[0]), taken[:, 0]] += residual / np.take_along_axis(propensity, taken, axis=1)[:, 0]
+    return scores
 
 
 def doubly_robust_score(

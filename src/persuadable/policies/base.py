@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Policy",
+    "actions_at",
     "check_eligible",
     "check_share",
     "count_rows",
@@ -141,8 +142,13 @@ def spread_equally(share: float, n: int, n_actions: int, eligible: Flags | None)
 
 def sample_actions(probabilities: Floats, rng: np.random.Generator) -> NDArray[np.int16]:
     """(n,) actions drawn from the rows of (n, A) probabilities, one uniform number per row."""
+    return actions_at(probabilities, rng.random(len(probabilities)))
+
+
+def actions_at(probabilities: Floats, lots: Floats) -> NDArray[np.int16]:
+    """(n,) actions that numbers u in [0, 1) pick from (n, A) probabilities: the a with F(a − 1) ≤ u < F(a)."""
     edges = np.cumsum(probabilities, axis=1)[:, :-1]
-    drawn: NDArray[np.int16] = (rng.random(len(probabilities))[:, None] >= edges).sum(axis=1).astype(np.int16)
+    drawn: NDArray[np.int16] = (lots[:, None] >= edges).sum(axis=1).astype(np.int16)
     # A last edge that rounds to just under 1 must not select an action whose probability is zero.
     possible = np.take_along_axis(probabilities, drawn[:, None].astype(np.intp), axis=1)[:, 0] > 0
     return np.where(possible, drawn, probabilities.argmax(axis=1)).astype(np.int16)

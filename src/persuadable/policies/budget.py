@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from persuadable.log import DecisionLog
     from persuadable.spaces import Discrete
 
-__all__ = ["BudgetPolicy", "EffectModel", "net_effects"]
+__all__ = ["BudgetPolicy", "EffectModel", "break_evens", "net_effects"]
 
 
 class EffectModel(Protocol):
@@ -60,6 +60,28 @@ def _number(value: Any) -> float:
     if not isinstance(value, int | float | np.number):
         raise ParameterError(f"break_even is {value!r}", remedy="Pass finite numbers in the outcome's unit.")
     return float(value)
+
+
+def break_evens(told: float | Mapping[str, float], actions: Discrete) -> Floats:
+    """(A,) what each action must bring at least, from one number or one per treatment by label.
+
+    Raises:
+        ActionError: a label that is no treatment.
+        ParameterError: a value that is not a finite number.
+    """
+    if not isinstance(told, Mapping):
+        values = np.full(len(actions), _number(told))
+    else:
+        unknown = set(told) - set(actions.treatments)
+        if unknown:
+            raise ActionError(
+                f"break_even names {sorted(unknown)[0]!r}, which is not a treatment",
+                remedy=f"The treatments are {list(actions.treatments)}.",
+            )
+        values = np.array([_number(told.get(label, 0.0)) for label in actions])
+    if not np.isfinite(values).all():
+        raise ParameterError(f"break_even is {told!r}", remedy="Pass finite numbers in the outcome's unit.")
+    return values
 
 
 class BudgetPolicy(CalibratedPolicy):
@@ -106,25 +128,8 @@ class BudgetPolicy(CalibratedPolicy):
         """Net effects at or below 0 are not worth treating."""
         return 0.0
 
-    def _break_evens(self, actions: Discrete) -> Floats:
-        """(A,) break-even of each action."""
-        told = self.break_even
-        if not isinstance(told, Mapping):
-            values = np.full(len(actions), _number(told))
-        else:
-            unknown = set(told) - set(actions.treatments)
-            if unknown:
-                raise ActionError(
-                    f"break_even names {sorted(unknown)[0]!r}, which is not a treatment",
-                    remedy=f"The treatments are {list(actions.treatments)}.",
-                )
-            values = np.array([_number(told.get(label, 0.0)) for label in actions])
-        if not np.isfinite(values).all():
-            raise ParameterError(f"break_even is {told!r}", remedy="Pass finite numbers in the outcome's unit.")
-        return values
-
     def _best(self, effect: NDArray[Any], cost: NDArray[Any] | None, eligible: Flags | None) -> Scored:
-        net = net_effects(effect, cost, self._break_evens(self.learner.actions_))
+        net = net_effects(effect, cost, break_evens(self.break_even, self.learner.actions_))
         return best_treatment(net, eligible)
 
     def _require_learner(self, n_actions: int) -> Fingerprint:

@@ -19,7 +19,7 @@ from persuadable.effects.compiled import CompiledLearner
 from persuadable.errors import PersuadableError
 from persuadable.features import Features
 from persuadable.policies.base import check_share
-from persuadable.policies.budget import net_effects
+from persuadable.policies.budget import break_evens, net_effects
 from persuadable.policies.calibrated import best_treatment
 from persuadable.policies.threshold import Threshold
 from persuadable.service.grants import propensities
@@ -82,7 +82,7 @@ class Model:
             tuple(learner.actions_),
             policy.outcome or learner.outcomes_[0],
             CompiledLearner(learner),
-            policy._break_evens(learner.actions_),
+            break_evens(policy.break_even, learner.actions_),
             lru_cache(MOST_THRESHOLDS)(policy.threshold_at),
         )
 
