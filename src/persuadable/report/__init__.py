@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from persuadable.report.card import Metric, ModelCard
 from persuadable.report.content import Block, Facts, Plot, ReportContent, Section, Table, Verdict
+from persuadable.report.decision import decision_card, write_decision_card
 from persuadable.report.figures import calibration_figure, figure, figure_data, gains_figure
 from persuadable.report.overlaps import Overlap, overlap
 from persuadable.report.page import render, write_report
@@ -35,6 +36,7 @@ __all__ = [
     "calibration_table",
     "clan_table",
     "decile_table",
+    "decision_card",
     "decision_table",
     "estimate_table",
     "figure",
@@ -43,5 +45,6 @@ __all__ = [
     "overlap",
     "plot",
     "render",
+    "write_decision_card",
     "write_report",
 ]

@@ -15,7 +15,7 @@ from persuadable.report.content import Block, Facts, Plot, ReportContent, Table
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["render", "write_report"]
+__all__ = ["environment", "render", "resource", "trusted", "write_report"]
 
 # What would end a script element or begin an entity, written so that JSON reads the same and HTML sees nothing.
 _UNSAFE = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026", 0x2028: "\\u2028", 0x2029: "\\u2029"}
@@ -30,13 +30,13 @@ def render(content: ReportContent) -> str:
     import persuadable
 
     plots = _plots(content)
-    template = _environment().get_template("report.html.j2")
+    template = environment().get_template("report.html.j2")
     return template.render(
         content=content,
         version=persuadable.__version__,
-        style=_trusted(_resource("report.css")),
-        plotly_js=_trusted(_plotly_js()) if plots else "",
-        figures=_trusted(_script_json(plots)),
+        style=trusted(resource("report.css")),
+        plotly_js=trusted(_plotly_js()) if plots else "",
+        figures=trusted(_script_json(plots)),
     )
 
 
@@ -82,25 +82,27 @@ def _script_json(plots: dict[str, Any]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of this room, every text escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("persuadable.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters["labelled"] = _labelled
-    environment.filters["height"] = lambda figure: int(figure.layout.height or 400)
-    return environment
+    made.filters["labelled"] = _labelled
+    made.filters["height"] = lambda figure: int(figure.layout.height or 400)
+    return made
 
 
-def _trusted(text: str) -> Any:
+def trusted(text: str) -> Any:
     """Text of our own or of plotly's that must reach the page as it is."""
     from markupsafe import Markup
 
     return Markup(text)
 
 
-def _resource(name: str) -> str:
+def resource(name: str) -> str:
+    """A file beside the templates, as text."""
     return files("persuadable.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 

@@ -18,7 +18,11 @@ from persuadable.value.curves import Curve
 from persuadable.value.deciles import Decile, Deciles, deciles
 from persuadable.value.drift import PrefixDriftWarning
 from persuadable.value.estimate import Estimate
+from persuadable.value.exploration import ExplorationPaid, exploration_paid
+from persuadable.value.gating import Check, Diagnostics, GateRules, Sensitivity, Verdict, diagnose, gate, sensitivity
 from persuadable.value.holdout import require_held_out
+from persuadable.value.ope.estimating import Estimates, estimate, estimate_difference, estimate_outcomes
+from persuadable.value.ope.streaming import estimate_parquet
 from persuadable.value.policy_value import (
     PolicyComparison,
     PolicyComparisons,
@@ -38,6 +42,8 @@ from persuadable.value.ranking import (
     uplift_at_k,
     uplift_curve,
 )
+from persuadable.value.readout import Guardrail, GuardrailFinding, Readout, readout
+from persuadable.value.rule_values import RuleValue, RuleValues, rule_values
 from persuadable.value.scores import uplift_scores
 from persuadable.value.stability import Stability, stability
 from persuadable.value.toc import TOC, rate, toc
@@ -50,14 +56,21 @@ __all__ = [
     "BudgetScore",
     "BudgetValues",
     "Calibration",
+    "Check",
     "Clan",
     "ClanRow",
     "Crosscheck",
     "Curve",
     "Decile",
     "Deciles",
+    "Diagnostics",
     "Estimate",
+    "Estimates",
+    "ExplorationPaid",
     "Gate",
+    "GateRules",
+    "Guardrail",
+    "GuardrailFinding",
     "Monotonicity",
     "PolicyComparison",
     "PolicyComparisons",
@@ -65,7 +78,12 @@ __all__ = [
     "PrefixDriftWarning",
     "Qini",
     "RankingReport",
+    "Readout",
+    "RuleValue",
+    "RuleValues",
+    "Sensitivity",
     "Stability",
+    "Verdict",
     "blp",
     "budget_values",
     "clan",
@@ -74,7 +92,14 @@ __all__ = [
     "compare_rankings",
     "crosscheck",
     "deciles",
+    "diagnose",
+    "estimate",
+    "estimate_difference",
+    "estimate_outcomes",
+    "estimate_parquet",
     "evaluate_ranking",
+    "exploration_paid",
+    "gate",
     "gates",
     "monotonic_bins",
     "policy_value",
@@ -82,7 +107,10 @@ __all__ = [
     "qini_curve",
     "random_like",
     "rate",
+    "readout",
     "require_held_out",
+    "rule_values",
+    "sensitivity",
     "stability",
     "toc",
     "uplift_at_k",
