@@ -138,7 +138,7 @@ def coverage() -> str:
             return ""
         held = {kind: f"{100 * share:.1f}" for kind, share in found["coverage"].items()}
         told = ", ".join(held[kind] for kind in held if kind not in ("bernstein", "anytime", "delta"))
-        return f"**{told}**" if found["assumptions hold"] else told
+        return f"**{told}**" if found["interval promised"] else told
 
     return table(("estimator", *results), [(name, *(cell(regime, name) for regime in results)) for name in estimators])
 

@@ -51,3 +51,16 @@ def test_propensities_must_be_known():
     log = DecisionLog.from_arrays(np.zeros((4, 1)), [0, 1, 0, 1], [0.0, 1.0, 2.0, 3.0])
     with pytest.raises(DataError, match="does not say with what probabilities"):
         exploration_paid(log, TreatAll())
+
+
+def test_propensities_written_with_four_digits_are_those_of_a_policy():
+    """0.3333 three times is 1 but for 1e-4, which a log may be and a table of probabilities may not."""
+    rng = np.random.default_rng(0)
+    action, y = np.arange(60) % 3, rng.normal(size=60)
+    rounded, exact = (
+        DecisionLog.from_arrays(np.zeros((60, 1)), action, y, propensity=np.tile(row, (60, 1)))
+        for row in ([0.3333, 0.3333, 0.33335], [1 / 3, 1 / 3, 1 / 3])
+    )
+    one, other = (exploration_paid(log, TreatNone(), method="ips") for log in (rounded, exact))
+    assert one.loss.value == pytest.approx(other.loss.value, rel=1e-3)
+    assert one.share == pytest.approx(2 / 3, rel=1e-3)

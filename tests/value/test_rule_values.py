@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -174,3 +176,14 @@ def test_refusals():
     never[certain] = [1, 0, 0]
     with pytest.raises(PropensityError, match="logged propensity is 0"):
         rule_values(log.with_propensities(never), tree, method="ips")
+
+
+def test_an_outcome_of_nothing_but_zeros_is_not_called_doing_nothing():
+    log = make_log()
+    log = replace(log, outcomes={name: np.zeros(log.n) for name in log.outcomes})
+    tree = make_tree()
+    lines = str(rule_values(log, tree, method="ips")).splitlines()[1:]
+    idle = [rule.action == log.actions.control for rule in tree.rules()]
+    assert any(idle)
+    assert ["as nothing is done" in line for line in lines] == [*idle, False]
+    assert all("0 (0 to 0)" in line for line in lines)

@@ -21,7 +21,9 @@ from persuadable.value.estimate import Estimate
 from persuadable.value.exploration import ExplorationPaid, exploration_paid
 from persuadable.value.gating import Check, Diagnostics, GateRules, Sensitivity, Verdict, diagnose, gate, sensitivity
 from persuadable.value.holdout import require_held_out
-from persuadable.value.ope.estimating import Estimates, estimate, estimate_difference, estimate_outcomes
+from persuadable.value.ope.estimating import ByOutcome, Estimates, estimate, estimate_difference, estimate_outcomes
+from persuadable.value.ope.intervals.bounds import Bounds
+from persuadable.value.ope.ratio import Ratio, estimate_ratio
 from persuadable.value.ope.streaming import estimate_parquet
 from persuadable.value.policy_value import (
     PolicyComparison,
@@ -52,9 +54,11 @@ from persuadable.value.tuning import BudgetScore
 __all__ = [
     "TOC",
     "BestLinearPredictor",
+    "Bounds",
     "BudgetRow",
     "BudgetScore",
     "BudgetValues",
+    "ByOutcome",
     "Calibration",
     "Check",
     "Clan",
@@ -78,6 +82,7 @@ __all__ = [
     "PrefixDriftWarning",
     "Qini",
     "RankingReport",
+    "Ratio",
     "Readout",
     "RuleValue",
     "RuleValues",
@@ -97,6 +102,7 @@ __all__ = [
     "estimate_difference",
     "estimate_outcomes",
     "estimate_parquet",
+    "estimate_ratio",
     "evaluate_ranking",
     "exploration_paid",
     "gate",

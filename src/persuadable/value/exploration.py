@@ -77,6 +77,7 @@ def exploration_paid(
             remedy="Read it with propensity=, as they were logged.",
         )
     table = log.propensity()
+    table = table / table.sum(axis=1, keepdims=True)  # a log may be written with fewer digits than a policy needs
     lost = compare(log, greedy, table, outcome=outcome, method=method, mu=mu, alpha=alpha)
     spend = None
     if log.cost_name is not None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import DataError, ParameterError, PropensityError
+from persuadable.log.tables import by_action, columns_told, distribution_remedy
 from persuadable.value.estimate import Estimate, Floats
 from persuadable.value.ope.terms import Terms
 from persuadable.value.ranks import share_above
@@ -75,9 +76,11 @@ class Logged:
         """(n,) the entries of an (n, A) table at the actions taken."""
         return np.asarray(np.take_along_axis(table, self.action[:, None], axis=1)[:, 0], dtype=np.float64)
 
-    def estimate(self, value: float, psi: Floats, alpha: float, name: str, ess: float | None = None) -> Estimate:
-        """An estimate from its influence function, by rows or by clusters."""
-        return Estimate.from_influence(value, psi, alpha, self.clusters, self.weight, name=name, ess=ess)
+    def estimate(
+        self, value: float, psi: Floats, alpha: float, name: str, ess: float | None = None, *, tested: bool = True
+    ) -> Estimate:
+        """An estimate from its influence function, by rows or by clusters; ``tested`` as for ``Estimate``."""
+        return Estimate.from_influence(value, psi, alpha, self.clusters, self.weight, name=name, ess=ess, tested=tested)
 
 
 class Shares(Protocol):
@@ -128,7 +131,7 @@ def look_at(log: DecisionLog, outcome: str | None, method: str, mu: ArrayLike | 
         raise ParameterError(f"mu= was passed with method={method!r}, which ignores it", remedy="Pass method='dr'.")
     predicted = None
     if method == "dr":
-        predicted = _predicted(log, outcome) if mu is None else _given(mu, (log.n, log.n_actions))
+        predicted = _predicted(log, outcome) if mu is None else _given(log, mu)
     weight = None if log.weight is None else np.asarray(log.weight, dtype=np.float64)
     return Logged(
         y=log.outcome(outcome),
@@ -149,36 +152,47 @@ def _predicted(log: DecisionLog, outcome: str | None) -> Floats:
     return np.asarray(cross_fit_arms(log, outcome), dtype=np.float64)
 
 
-def _given(mu: ArrayLike, shape: tuple[int, int]) -> Floats:
+def _given(log: DecisionLog, mu: ArrayLike) -> Floats:
     """Predicted outcomes (n, A), or constants (A,) for every row."""
-    table = np.asarray(mu, dtype=np.float64)
+    shape = (log.n, log.n_actions)
+    table = np.asarray(by_action(mu, log.actions.names, "mu"), dtype=np.float64)
     return checked_mu(np.broadcast_to(table, shape) if table.shape == shape[1:] else table, shape)
 
 
-def check_probabilities(probabilities: ArrayLike, shape: tuple[int, int], name: str, *, first: int = 0) -> Floats:
-    """A policy's probabilities as (n, A) floats; ``first`` is the place of their first row in the whole log.
+def check_probabilities(
+    probabilities: ArrayLike, shape: tuple[int, int], name: str, *, first: int = 0, actions: Sequence[str] = ()
+) -> Floats:
+    """A policy's probabilities as (n, A) floats.
+
+    Args:
+        probabilities: what the policy gives.
+        shape: (n, A) of the log.
+        name: what messages call the policy.
+        first: place of the first row in the whole log.
+        actions: labels, for messages.
 
     Raises:
         DataError: another shape, values outside [0, 1], or rows that do not sum to 1.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     if p.shape != shape:
-        raise wrong_shape(p.shape, shape, name)
+        raise wrong_shape(p.shape, shape, name, actions)
     wrong = ~((p >= -1e-9) & (p <= 1 + 1e-9)).all(axis=1) | ~(np.abs(p.sum(axis=1) - 1) <= 1e-6)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise DataError(
             f"{name} gives {np.round(p[row], 6).tolist()}, which is no probability distribution",
             where=f"row {first + row}",
-            remedy="Probabilities lie in [0, 1] and sum to 1 in each row.",
+            remedy=distribution_remedy(p[row]),
         )
     return p
 
 
-def wrong_shape(given: tuple[int, ...], shape: tuple[int, int], name: str) -> DataError:
+def wrong_shape(given: tuple[int, ...], shape: tuple[int, int], name: str, actions: Sequence[str] = ()) -> DataError:
     """The refusal of probabilities that do not fit the log."""
     return DataError(
         f"{name} gives probabilities of shape {given}, expected {shape}",
+        where=columns_told(actions) if actions else None,
         remedy="Give one row per row of the log and one column per action, the control first.",
     )
 

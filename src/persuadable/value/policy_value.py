@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from persuadable.errors import ParameterError, PropensityError
+from persuadable.errors import ActionError, ParameterError, PropensityError
+from persuadable.log.checks import require_log
+from persuadable.log.tables import by_action
 from persuadable.policies import CalibratedPolicy, Policy, RandomPolicy, TreatAll, TreatNone
 from persuadable.policies.base import check_eligible
+from persuadable.policies.baselines import among
 from persuadable.policies.calibrated import Scored, place
 from persuadable.policies.threshold import Threshold
 from persuadable.value.estimate import Estimate, Floats
@@ -225,18 +228,19 @@ class Plan:
     def of(cls, log: DecisionLog, policy: Judgeable, name: str | None = None) -> Plan:
         """The plan of a policy, or of an (n, A) table of probabilities."""
         require_held_out(log, policy)
-        shape = (log.n, log.n_actions)
-        if not isinstance(policy, Policy):
+        shape, labels = (log.n, log.n_actions), log.actions.names
+        if isinstance(policy, type) or not isinstance(policy, Policy):
             told = name or "the table of probabilities"
             require_table(policy)
-            return cls(told, check_probabilities(policy, shape, told))
-        told = name or policy.name
+            return cls(told, check_probabilities(by_action(policy, labels, told), shape, told, actions=labels))
+        policy, called = among(policy, log.actions)
+        told = name or called
         if isinstance(policy, CalibratedPolicy):
             rule = policy.rule
             scored = policy.scored(log.features, log.n_actions, log.eligible)
             return cls(told, place(scored, rule, log.n_actions), scored if _drawn_here(log, policy) else None, rule)
         given = policy.probabilities(log.features, log.n_actions, log.eligible)
-        return cls(told, check_probabilities(given, shape, told))
+        return cls(told, check_probabilities(given, shape, told, actions=labels))
 
 
 def require_table(given: Any) -> None:
@@ -246,9 +250,14 @@ def require_table(given: Any) -> None:
         raise ParameterError(
             f"A {kind} is not a policy", remedy=f"Spend a budget by it: BudgetPolicy({kind}, 0.3).calibrate(log)."
         )
-    if isinstance(given, str) or not hasattr(given, "__len__"):
+    if isinstance(given, type):
+        raise ParameterError(f"{given.__name__} is a class, not a policy", remedy=f"Make one: {given.__name__}(…).")
+    if hasattr(given, "outcomes") or isinstance(given, str) or not hasattr(given, "__len__"):
+        told = f"A {type(given).__name__}" if hasattr(given, "outcomes") else repr(given)
         raise ParameterError(
-            f"{given!r} is not a policy", remedy="Pass a policy, such as RandomPolicy(0.3), or (n, A) probabilities."
+            f"{told} is not a policy",
+            remedy="Pass a policy, such as RandomPolicy(0.3) (any object with name, fitted_on and "
+            "probabilities(features, n_actions, eligible)), or (n, A) probabilities.",
         )
 
 
@@ -329,6 +338,7 @@ def policy_value(
         ParameterError: unknown method, or ``mu`` where it would be ignored.
         NotFittedError: the policy is not calibrated.
     """
+    require_log(log, "policy_value")
     plan = Plan.of(log, policy)
     logged = look_at(log, outcome, method, mu)
     return _valued(log, plan, logged, judged_plan(logged, plan), outcome, alpha)
@@ -342,7 +352,7 @@ def _valued(
         policy=plan.name,
         outcome=outcome or log.primary,
         method=logged.method,
-        estimate=logged.estimate(judged.value, judged.psi, alpha, f"value of {plan.name}", judged.ess),
+        estimate=logged.estimate(judged.value, judged.psi, alpha, f"value of {plan.name}", judged.ess, tested=False),
         share=1.0 - shares[0],
         action_shares=shares,
         mean_weight=judged.mean_weight,
@@ -356,7 +366,7 @@ def _cost(log: DecisionLog, plan: Plan, logged: Logged, alpha: float) -> Estimat
     if costs is None:
         return None
     judged = judged_plan(costs, plan)
-    return costs.estimate(judged.value, judged.psi, alpha, f"cost of {plan.name}", judged.ess)
+    return costs.estimate(judged.value, judged.psi, alpha, f"cost of {plan.name}", judged.ess, tested=False)
 
 
 def look_at_cost(log: DecisionLog, method: str) -> Logged | None:
@@ -367,7 +377,18 @@ def look_at_cost(log: DecisionLog, method: str) -> Logged | None:
 
 
 def arm_mean_outcomes(log: DecisionLog, outcome: str | None = None) -> Floats:
-    """(A,) inverse-propensity weighted mean outcome of each arm: Σ 1{A=a}Y/e_a ÷ Σ 1{A=a}/e_a (Hájek 1971)."""
+    """(A,) inverse-propensity weighted mean outcome of each arm: Σ 1{A=a}Y/e_a ÷ Σ 1{A=a}/e_a (Hájek 1971).
+
+    Raises:
+        ActionError: an arm without rows, which has no mean.
+    """
+    if not (rows := np.bincount(log.action, minlength=log.n_actions)).all():
+        empty = log.actions.names[int(rows.argmin())]
+        raise ActionError(
+            f"No row took {empty!r}, whose mean {outcome or log.primary!r} is asked for",
+            where=f"log {log.name!r}",
+            remedy="Leave the action out: log.select(actions=…).",
+        )
     inverse = 1.0 / np.take_along_axis(log.propensity(), log.action[:, None].astype(np.intp), axis=1)[:, 0]
     if log.weight is not None:
         inverse = inverse * log.weight
@@ -390,6 +411,7 @@ def compare(
     The variance is that of ψ_policy − ψ_baseline row by row, so what both policies share cancels. Arguments and errors
     are those of ``policy_value``.
     """
+    require_log(log, "compare")
     ours, theirs = Plan.of(log, policy), Plan.of(log, baseline)
     logged = look_at(log, outcome, method, mu)
     judged = judged_plan(logged, ours)
@@ -438,6 +460,7 @@ def compare_many(
         ParameterError: no baselines.
         LeakageError, DataError, PropensityError, NotFittedError: as for ``policy_value``.
     """
+    require_log(log, "compare_many")
     ours = Plan.of(log, policy)
     logged = look_at(log, outcome, method, mu)
     judged = judged_plan(logged, ours)
@@ -464,6 +487,7 @@ def random_like(log: DecisionLog, policy: Judgeable) -> RandomPolicy:
     Raises:
         LeakageError, DataError, NotFittedError, ParameterError: as for ``policy_value``.
     """
+    require_log(log, "random_like")
     return _lottery(log, Plan.of(log, policy))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import ParameterError
+from persuadable.log.checks import require_log
 from persuadable.policies.base import check_eligible, one_action
 from persuadable.policies.budget import break_evens
 from persuadable.policies.tree import PolicyTree, Rule
@@ -92,12 +93,14 @@ class RuleValues(Sequence[RuleValue]):
     def __str__(self) -> str:
         who, does = (max(len(part), *(len(getattr(r.rule, part)) for r in self.rows)) for part in ("who", "does"))
         lines = [f"{'who':{who}}  {'does':{does}}   share  {self.outcome:24}  gain over doing nothing"]
-        for row in self.rows:
+        idle = [row.rule.probabilities[0] == 1.0 for row in self.rows]
+        for row, nothing in zip(self.rows, idle, strict=True):
             lines.append(
                 f"{row.rule.who:{who}}  {row.rule.does:{does}}  {row.share:6.1%}  {_shown(row.value):24}  "
-                f"{_shown(row.gain, '+')}".rstrip()
+                f"{_gain(row.gain, nothing)}".rstrip()
             )
-        lines.append(f"{'everybody':{who}}  {'':{does}}  {1:6.1%}  {_shown(self.value):24}  {_shown(self.gain, '+')}")
+        gain = _gain(self.gain, all(idle))
+        lines.append(f"{'everybody':{who}}  {'':{does}}  {1:6.1%}  {_shown(self.value):24}  {gain}")
         return "\n".join(lines)
 
 
@@ -110,10 +113,12 @@ def _flat(name: str, estimate: Estimate | None) -> dict[str, float | None]:
 def _shown(estimate: Estimate | None, sign: str = "") -> str:
     if estimate is None:
         return "no such row"
-    if estimate.value == estimate.stderr == 0.0:
-        return "0, as nothing is done"
     lower, upper = estimate.interval
     return f"{estimate.value:{sign}.4g} ({lower:{sign}.4g} to {upper:{sign}.4g})"
+
+
+def _gain(estimate: Estimate | None, nothing: bool) -> str:
+    return "0, as nothing is done" if nothing and estimate is not None else _shown(estimate, "+")
 
 
 def rule_values(
@@ -142,9 +147,16 @@ def rule_values(
     Raises:
         LeakageError: rows of the log grew the tree.
         NotFittedError: the tree is not fitted.
-        ParameterError: another method.
+        ParameterError: another method, or something else than a log and a tree.
         PropensityError: a rule takes an action that was never tried.
     """
+    require_log(log, "rule_values")
+    if not isinstance(tree, PolicyTree):
+        raise ParameterError(
+            f"A {type(tree).__name__} has no rules",
+            where="rule_values",
+            remedy="Pass a fitted PolicyTree; any policy is judged as a whole by policy_value(log, policy).",
+        )
     require_held_out(log, tree)
     if method not in ("dr", "ips"):
         raise ParameterError(f"method is {method!r}", remedy="Pass 'dr' or 'ips'; rules are judged by plain means.")

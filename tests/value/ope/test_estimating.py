@@ -388,6 +388,7 @@ def test_several_outcomes_are_those_asked_for_one_by_one():
             assert at_once[outcome][label].stderr == pytest.approx(alone[label].stderr, rel=1e-10)
     only = estimate_outcomes(log, p, outcomes=["visits"], estimators="ips")
     assert only["visits"]["ips"].value == pytest.approx(at_once["visits"]["ips"].value)
+    assert list(estimate_outcomes(log, p, outcomes="visits", estimators="ips")) == ["visits"]
 
 
 @pytest.mark.parametrize("unit", [None, np.arange(400) // 2])
@@ -448,6 +449,20 @@ def test_tuning_takes_the_model_where_it_is_right_and_leaves_it_where_it_is_wron
     right, wrong = (np.sqrt((np.array(errors[kind]) ** 2).mean(axis=0)) for kind in ("right", "wrong"))
     assert (right[:2] < 0.9 * right[2]).all(), right
     assert (wrong[:2] < 1.25 * wrong[2]).all(), wrong
+
+
+@pytest.mark.parametrize("interval", ["normal", "bootstrap"])
+def test_a_tuned_estimate_has_the_interval_of_the_untuned_one(interval):
+    log, p, _ = make()
+    q = (1.0, 2.0, 3.0)
+    told = {"q_hat": q, "interval": interval, "estimators": ("dros", "switch-dr", IPS("slope"), "dr", "ips")}
+    for found in (estimate(log, p, **told), estimate_difference(log, p, np.full(p.shape, 1 / 3), **told)):
+        assert list(found) == list(found.estimators) == ["dros", "switch-dr", "ips(clip=slope)", "dr", "ips"]
+        assert found.covariance.shape == (5, 5)
+        for tuned, plain in (("dros", "dr"), ("switch-dr", "dr"), ("ips(clip=slope)", "ips")):
+            assert found[tuned].interval == pytest.approx(found[plain].interval, rel=1e-12)
+            assert found[tuned].stderr == pytest.approx(found[plain].stderr, rel=1e-12)
+    assert estimate(log, p, **told)["ips(clip=slope)"].value != estimate(log, p, **told)["ips"].value
 
 
 def test_a_clip_is_tuned_for_estimators_without_a_model():
@@ -531,10 +546,22 @@ def test_a_threshold_drawn_from_the_same_rounds_has_its_sampling_counted():
     assert fixed.stderr != pytest.approx(estimate(log, policy, estimators="ips")["ips"].stderr, rel=1e-6)
 
 
-def test_a_single_unit_has_an_infinite_error():
+@pytest.mark.parametrize("kind", ["normal", "bootstrap", "anytime"])
+def test_a_single_unit_has_an_infinite_error(kind):
     log, p, _ = make(n=50, unit=np.zeros(50, dtype=int))
-    assert estimate(log, p, estimators="ips")["ips"].stderr == math.inf
-    assert estimate_difference(log, p, log.propensities, estimators="ips")["ips"].stderr == math.inf
+    one = estimate(log, p, estimators=("ips", "snips"), interval=kind)
+    two = estimate_difference(log, p, log.propensities, estimators=("ips", "snips"), interval=kind)
+    for found in (*one.values(), *two.values()):
+        assert found.stderr == math.inf
+        assert found.interval == (-math.inf, math.inf)
+
+
+def test_a_bootstrap_draws_as_many_replicates_as_alpha_needs():
+    """999 have none beyond one end in two thousand; the interval has to hold the one of 95%."""
+    log, p, _ = make()
+    rare = estimate(log, p, estimators="snips", interval="bootstrap", alpha=0.001)["snips"].interval
+    usual = estimate(log, p, estimators="snips", interval="bootstrap")["snips"].interval
+    assert -math.inf < rare[0] < usual[0] < usual[1] < rare[1] < math.inf
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------
@@ -592,6 +619,69 @@ def test_untried_actions_are_refused_and_counted_over_the_whole_log():
     assert math.isfinite(estimate(known, p, estimators="dm", q_hat=(1.0, 2.0, 3.0))["dm"].value)
 
 
+def test_what_was_not_eligible_is_refused_where_only_the_propensities_taken_are_known():
+    """Half of the rounds could not have the call: without a word their half of the value would be missing."""
+    rng = np.random.default_rng(0)
+    eligible = np.ones((200, 3), dtype=bool)
+    eligible[::2, 2] = False
+    action = np.where(eligible[:, 2], rng.integers(0, 3, 200), rng.integers(0, 2, 200))
+    taken = np.where(eligible[:, 2], 1 / 3, 1 / 2)
+    log = DecisionLog.from_arrays(
+        np.zeros((200, 1)), action, {"y": np.ones(200)}, taken_propensity=taken, eligible=eligible
+    )
+    call = np.tile([0.0, 0.0, 1.0], (200, 1))
+    with pytest.raises(PropensityError, match=r"In 100 of 200 rows the candidate takes .* not eligible .*row 0, '2'"):
+        estimate(log, call, estimators="ips")
+    with pytest.raises(PropensityError, match="the baseline takes an action that was not eligible"):
+        estimate_difference(log, np.tile([1.0, 0.0, 0.0], (200, 1)), call, estimators="dros", q_hat=(1.0, 1.0, 1.0))
+    assert estimate(log, call, estimators="dm", q_hat=(1.0, 2.0, 3.0))["dm"].value == 3.0
+    allowed = np.where(eligible[:, [2]], call, [0.0, 1.0, 0.0])
+    assert estimate(log, allowed, estimators="snips")["snips"].value == 1.0
+
+
+@pytest.mark.parametrize("interval", ["normal", "bootstrap"])
+@pytest.mark.parametrize("spoilt", ["outcome", "propensity"])
+def test_squares_that_are_no_numbers_are_refused(interval, spoilt):
+    e, y = np.full((40, 2), 0.5), np.ones(40)
+    if spoilt == "outcome":
+        y = y * 1e200
+    else:
+        e[1::2] = [1.0, 1e-200]
+    y[0] = 0.0
+    log = DecisionLog.from_arrays(np.zeros((40, 1)), np.arange(40) % 2, {"y": y}, propensity=e)
+    with pytest.raises(DataError, match="so large that their squares are not finite"):
+        estimate(log, TreatAll(), estimators=("ips", "snips"), interval=interval)
+
+
+def test_bernstein_needs_bounds_and_weights_that_do_not_depend_on_the_rounds():
+    from persuadable.value.ope.intervals import Bounds
+
+    log, p, q = make(arms=2)
+    bounds = Bounds(outcome=(-10.0, 20.0), weight=30.0)
+    with pytest.raises(ParameterError, match="'bernstein' needs bounds="):
+        estimate(log, p, estimators="cross-fitted-dr", interval="bernstein")  # said before anything is fitted
+    shares = DecisionLog.from_arrays(np.asarray(log.features), log.action, {"y": log.outcome()})
+    for name in ("ips", "snips", "dr"):
+        given_q = q if name == "dr" else None
+        with pytest.raises(ParameterError, match="the propensities are the shares of the arms"):
+            estimate(shares, p, estimators=name, q_hat=given_q, interval="bernstein", bounds=bounds)
+    assert estimate(shares, p, estimators="dm", q_hat=q, interval="bernstein", bounds=bounds)["dm"].n == 400
+    policy = BudgetPolicy(_Learned().fit(make(seed=9, arms=2)[0]), 0.3).calibrate(log)
+    with pytest.raises(ParameterError, match=r"the threshold of .* was drawn from this log"):
+        estimate(log, policy, estimators="ips", interval="bernstein", bounds=bounds)
+
+
+def test_a_threshold_drawn_from_a_log_of_taken_propensities_is_refused():
+    log, _, _ = make(arms=2)
+    taken = DecisionLog.from_arrays(
+        np.asarray(log.features), log.action, {"y": log.outcome()}, taken_propensity=log.taken_propensity()
+    )
+    policy = BudgetPolicy(_Learned().fit(make(seed=9, arms=2)[0]), 0.3)
+    with pytest.raises(PropensityError, match=r"The threshold of .* was drawn from this log, which knows"):
+        estimate(taken, policy.calibrate(taken), estimators="ips")
+    assert estimate(taken, policy.calibrate(make(seed=8, arms=2)[0]), estimators="ips")["ips"].n == 400
+
+
 def test_nothing_to_normalise_is_refused():
     log = DecisionLog.from_arrays(
         np.zeros((4, 1)), [0, 1, 0, 1], {"y": [1.0, 2, 3, 4]}, propensity=np.full((4, 2), 0.5)
@@ -611,6 +701,11 @@ def test_arguments_are_refused():
     log, p, q = make(n=60)
     with pytest.raises(ParameterError, match=r"There is no estimator 'drr'.*Name one of \['dm', 'ips'"):
         estimate(log, p, estimators="drr")
+    for kind in (IPS, [IPS]):
+        with pytest.raises(
+            ParameterError, match=r"no estimator <class .*IPS'>.*pass an object such as DRos\(lam=100\)"
+        ):
+            estimate(log, p, estimators=kind)
     with pytest.raises(ParameterError, match="No estimator was named"):
         estimate(log, p, estimators=())
     with pytest.raises(ParameterError, match="'ips' was named twice"):

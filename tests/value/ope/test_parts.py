@@ -228,6 +228,7 @@ def test_slope_of_pairs_sees_what_the_sum_of_widths_hides():
     # the third agrees with the second (0.9 apart) and with the first not (1.8 apart, more than 2·√0.5)
     assert paired_slope(np.array([0.0, 0.9, 1.8]), np.eye(3) / 4) == 1
     assert paired_slope(np.array([0.0, 0.9, 1.8]), np.eye(3) / 4, z=3.0) == 2
+    assert paired_slope(values, np.full((2, 2), math.inf)) == 0
     with pytest.raises(ParameterError, match=r"2 estimates and a covariance of shape \(1, 1\)"):
         paired_slope(values, np.eye(1))
     with pytest.raises(ParameterError, match="0 estimates"):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
+import persuadable as ps
 from persuadable import DecisionLog
-from persuadable.errors import DataError, OutcomeError
+from persuadable.errors import DataError, OutcomeError, ParameterError
+from persuadable.value.ope import SwitchDR
 from persuadable.value.ope.intervals import Ratios
 from persuadable.value.ope.ratio import estimate_ratio, ratio
 from persuadable.value.ope.terms import Terms
+from persuadable.worlds import RandomisedTrial
 
 
 def rounds(n, seed=2, cost=1.0):
@@ -247,6 +251,41 @@ def test_ratios_of_a_log_that_make_no_sense_are_refused(shop):
         estimate_ratio(shop, p, numerator="cost")
     with pytest.raises(OutcomeError, match="q_hat is given for 'visits'"):
         estimate_ratio(shop, p, q_hat={"visits": [0.0, 0.0, 0.0]})
+    with pytest.raises(ParameterError, match=r"estimator is \['ips', 'dr'\], not one estimator"):
+        estimate_ratio(shop, p, p, estimator=["ips", "dr"])
     bare = DecisionLog.from_arrays(np.zeros((4, 1)), [0, 1, 0, 1], {"sales": [0.0, 1, 2, 3], "visits": [1.0, 2, 3, 4]})
     with pytest.raises(OutcomeError, match=r"nothing to divide 'sales' by.*\['visits'\]"):
         estimate_ratio(bare, np.tile([0.5, 0.5], (4, 1)))
+
+
+def test_outcomes_are_predicted_once_for_candidate_and_baseline(shop, monkeypatch):
+    import persuadable.response
+
+    fitted = []
+
+    def constant(log, outcome, *, random_state):
+        fitted.append(outcome)
+        return np.zeros((log.n, log.n_actions))
+
+    monkeypatch.setattr(persuadable.response, "cross_fit_arms", constant)
+    p, b = np.tile([0.0, 1.0, 0.0], (shop.n, 1)), np.tile([1.0, 0.0, 0.0], (shop.n, 1))
+    found = ps.value.estimate_ratio(shop, p, b, denominator="cost")
+    assert sorted(fitted) == sorted({shop.primary, "cost"})
+    by_weights = estimate_ratio(shop, p, b, denominator="cost", estimator="ips")  # what a model of zeros makes of DR
+    assert found.value == pytest.approx(by_weights.value, rel=1e-12)
+    assert found.limits == pytest.approx(by_weights.limits, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["fieller", "delta", "bootstrap"])
+def test_a_single_unit_rules_nothing_out(method):
+    found = ratio(Terms(np.arange(4.0)), Terms(np.arange(4.0) + 1), method=method, clusters=np.zeros(4, dtype=int))
+    assert found.value == 0.6
+    assert found.stderr == math.inf
+    assert found.interval == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize("told", [{"estimator": "dros"}, {"estimator": SwitchDR()}, {"clip": "slope"}])
+def test_a_ratio_is_not_tuned_on_its_own_rounds(told: dict[str, Any]) -> None:
+    log = RandomisedTrial(costs=1.0, cost_when="assignment").sample(300, random_state=0)
+    with pytest.raises(ParameterError, match="would be tuned on the rounds"):
+        estimate_ratio(log, np.full((300, 2), 0.5), **told)

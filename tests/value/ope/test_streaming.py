@@ -294,3 +294,20 @@ def test_untried_actions_are_refused(written):
     stopped.write_parquet(file)
     with pytest.raises(PropensityError, match=r"the candidate takes an action whose logged propensity is 0"):
         estimate_parquet(file, columns("p"), **ROLES)
+
+
+def test_squares_that_are_no_numbers_are_refused(written):
+    frame, file = written
+    frame.with_columns(pl.col("spend") * 1e200).write_parquet(file)
+    with pytest.raises(DataError, match="so large that their squares are not finite"):
+        estimate_parquet(file, columns("p"), **ROLES)
+
+
+def test_a_single_unit_has_an_infinite_error_and_tunes_nothing(written):
+    frame, file = written
+    frame.with_columns(pl.lit(7).alias("user")).write_parquet(file)
+    found = estimate_parquet(
+        file, columns("p"), **ROLES, unit="user", estimators="dros", q_hat={"spend": (1.0, 2.0, 3.0)}
+    )["spend"]
+    assert found["dros"].interval == (-math.inf, math.inf)
+    assert found.estimators["dros"] == DRos(math.inf)

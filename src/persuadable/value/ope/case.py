@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from persuadable.errors import ParameterError
+from persuadable.errors import ParameterError, PropensityError
 from persuadable.policies import Policy
 from persuadable.value.estimate import Floats
 from persuadable.value.off_policy import judge, look_at, share_sampling
@@ -69,6 +69,9 @@ class Case:
             q_hat: outcome → given predictions, if any.
             seed: of what is drawn or fitted.
         """
+        if any(_weighs_by_propensity(one) for one in estimators.values()):
+            for plan in plans:
+                _require_eligible(log, plan)
         models = _Models(log, plans, outcomes, q_hat, seed)
         cells = [(c, o) for c in range(len(plans)) for o in range(len(outcomes))]
         places = {(cell, label): models.place(one, *cell) for cell in cells for label, one in estimators.items()}
@@ -99,6 +102,24 @@ class Case:
         drawn_here = any(plan.scored is not None for plan in self.plans)
         return self.log.clusters is None and not self.shares_estimated and not drawn_here
 
+    def require_fixed_weights(self) -> None:
+        """Refuse weights that depend on the rounds they weigh, which no bound for independent terms covers.
+
+        Raises:
+            ParameterError: propensities are the arms' shares, or a budget's threshold was drawn from these rounds.
+        """
+        drawn = [plan.name for plan in self.plans if plan.scored is not None]
+        if self.shares_estimated and self.layout.raw_weights:
+            raise ParameterError(
+                "interval='bernstein' was asked for, and the propensities are the shares of the arms in this log",
+                remedy="Give the log the propensities of its design, or pass interval='bootstrap'.",
+            )
+        if drawn:
+            raise ParameterError(
+                f"interval='bernstein' was asked for, and the threshold of {drawn[0]} was drawn from this log",
+                remedy="Calibrate it on other rows, or pass interval='bootstrap'.",
+            )
+
     @property
     def shares_estimated(self) -> bool:
         """Whether the propensities are the shares of the arms among these rounds."""
@@ -125,6 +146,12 @@ class Case:
         return found
 
     def _threshold_sampling(self, plan: Plan, question: Question) -> Floats:
+        if self.log.taken_propensities is not None:
+            raise PropensityError(
+                f"The threshold of {plan.name} was drawn from this log, which knows the probability of the action "
+                "taken only: what drawing it does to the error cannot be told",
+                remedy="Calibrate the policy on other rows, such as one part of log.split(0.5).",
+            )
         predictions = None if question.predictions is None else self.rounds.predictions[question.predictions]
         method = "ips" if predictions is None else "dr"
         logged = look_at(self.log, self.outcomes[question.outcome], method, predictions)
@@ -146,6 +173,28 @@ def _propensities(log: DecisionLog) -> Floats:
     return log.shares() if log.propensities is None else np.asarray(log.propensities)
 
 
+def _weighs_by_propensity(estimator: Estimator) -> bool:
+    return not estimator.learned_weights and (estimator.tuned or estimator.weighting.shape != "none")
+
+
+def _require_eligible(log: DecisionLog, plan: Plan) -> None:
+    """Refuse a plan that takes an action where it was not allowed, which the propensities of those taken cannot tell.
+
+    Raises:
+        PropensityError: how often it does.
+    """
+    if log.taken_propensities is None or log.eligible is None:
+        return
+    wrong = ~log.eligible & (plan.probabilities > 0)
+    if wrong.any():
+        row, action = (int(i[0]) for i in np.nonzero(wrong))
+        raise PropensityError(
+            f"In {int(wrong.any(axis=1).sum()):,} of {log.n:,} rows {plan.name} takes an action that was not eligible",
+            where=f"first in row {row}, {log.actions.names[action]!r}",
+            remedy="Nothing can be said of what was never tried: pass a policy that keeps to the log's eligibility.",
+        )
+
+
 def _less(terms: Terms, correction: Floats) -> Terms:
     direct = -correction if terms.direct is None else terms.direct - correction
     return Terms(terms.weighted, direct, terms.weight)
@@ -155,9 +204,10 @@ def answered(rounds: Rounds, layout: Layout) -> Answers:
     """The answers to a layout's questions from one pass over independent rounds."""
     centres = [float(np.mean(y)) for y in rounds.outcomes]
     moments = Moments.empty(layout.one + 1)
-    for block in blocks(replace(rounds, centres=centres), layout):
-        moments.add(block)
-    return answers(moments, layout, centres=centres)
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused at the end
+        for block in blocks(replace(rounds, centres=centres), layout):
+            moments.add(block)
+        return answers(moments, layout, centres=centres)
 
 
 def question_of(estimator: Estimator, candidate: int, outcome: int, predictions: int | None) -> Question:
@@ -189,7 +239,7 @@ def plan_of(log: DecisionLog, policy: Judgeable, name: str) -> Plan:
     if isinstance(policy, Policy):
         return Plan.of(log, policy)
     require_table(policy)
-    return Plan(name, as_probabilities(policy, (log.n, log.n_actions), name))
+    return Plan(name, as_probabilities(policy, (log.n, log.n_actions), name, log.actions.names))
 
 
 def _candidate(log: DecisionLog, plan: Plan, learned: bool, seed: int) -> Candidate:
@@ -210,7 +260,7 @@ class _Models:
     ) -> None:
         self._log, self._plans, self._outcomes, self._seed = log, plans, outcomes, seed
         shape = (log.n, log.n_actions)
-        self._given = {name: as_predictions(q, shape) for name, q in q_hat.items() if q is not None}
+        self._given = {name: as_predictions(q, shape, log.actions.names) for name, q in q_hat.items() if q is not None}
         self._places: dict[tuple[str, ...], int] = {}
         self.tables: list[Table] = []
 

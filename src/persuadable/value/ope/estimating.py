@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from persuadable.errors import OutcomeError, ParameterError
+from persuadable.errors import OutcomeError, ParameterError, UnknownName
+from persuadable.log.checks import require_log
 from persuadable.value.estimate import Estimate, Floats, influence_covariance, normal_quantile
 from persuadable.value.off_policy import effective_sample_size
 from persuadable.value.ope.case import Case, plan_of
 from persuadable.value.ope.estimators import Clip, Estimator, chosen
-from persuadable.value.ope.moments import Answers
+from persuadable.value.ope.moments import Answers, require_finite
 from persuadable.value.ope.terms import Terms
 from persuadable.value.policy_value import Judgeable
 
@@ -30,6 +32,8 @@ Interval = Literal["normal", "bootstrap", "bernstein", "anytime"]
 Named = Sequence[str | Estimator] | str | Estimator
 INTERVALS = ("normal", "bootstrap", "bernstein", "anytime")
 USUAL = ("ips", "snips", "dr")
+BEHIND = "untuned "
+RESAMPLES, BEYOND = 999, 10  # bootstrap replicates: as many, or so many that ten of them lie outside the interval
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,13 +41,15 @@ class Estimates(Mapping[str, Estimate]):
     """What several estimators say of the same thing, by name.
 
     Attributes:
-        estimates: name → estimate, in outcome units per head.
-        covariance: (E, E) covariance of their errors, in the order of the names.
+        estimates: name → estimate, in outcome units per head. Standard error and interval of one whose parameter was
+            chosen from these rounds are those of the untuned estimator, so its value need not lie in the middle.
+        covariance: (E, E) covariance of their errors, in the order of the names, parameters taken as given.
         estimators: name → the estimator, with the parameter it was used with (for a difference: the candidate's).
         policy: the policy, or "candidate − baseline".
         outcome: the outcome.
         mean_weight: mean of π/π_b, 1 up to noise where the propensities are right; None where no weights were used, and
             for a difference.
+        shares: whether the arms' shares in the log stood in for propensities, which it does not have.
     """
 
     estimates: Mapping[str, Estimate]
@@ -52,8 +58,11 @@ class Estimates(Mapping[str, Estimate]):
     policy: str
     outcome: str
     mean_weight: float | None = None
+    shares: bool = False
 
     def __getitem__(self, name: str) -> Estimate:
+        if name not in self.estimates:
+            raise UnknownName(f"There is no estimate {name!r}", remedy=f"Estimated were {list(self.estimates)}.")
         return self.estimates[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -85,16 +94,41 @@ class Estimates(Mapping[str, Estimate]):
         used = {name: str(one) for name, one in self.estimators.items()}
         width = max(map(len, used.values()))
         mean = "" if self.mean_weight is None else f", mean weight {self.mean_weight:.4g}"
+        drawn = ", propensities: the arms' shares" if self.shares else ""
         level = f"{100 * (1 - first.alpha):g}% interval"
         lines = [
-            f"{self.outcome} per head of {self.policy}, from {first.n:,} rounds{mean}",
+            f"{self.outcome} per head of {self.policy}, from {first.n:,} rounds{mean}{drawn}",
             f"{'':{width}}  {'value':>10} {'stderr':>9}  {level:26} {'ess':>11}",
         ]
         for name, found in self.estimates.items():
             between = f"{found.interval[0]:.4g} to {found.interval[1]:.4g}"
             ess = "" if found.ess is None else f"{found.ess:,.0f}"
             lines.append(f"{used[name]:{width}}  {found.value:10.4g} {found.stderr:9.2g}  {between:26} {ess:>11}")
+        if self._weights_are_off():
+            lines.append("The mean weight is far from 1: these are not the probabilities the actions were drawn with.")
         return "\n".join(lines)
+
+    def _weights_are_off(self) -> bool:
+        """Whether the mean weight differs from 1 by more than 5% and by more than four of its standard errors.
+
+        With n/ess = 1 + s²/w̄², the standard error of w̄ is w̄·√(1/ess − 1/n).
+        """
+        sizes = [one.ess for label, one in self.estimates.items() if self.estimators[label].weighting.shape == "ratio"]
+        if self.mean_weight is None or not sizes or not (ess := sizes[0]):
+            return False
+        n = next(iter(self.estimates.values())).n
+        noise = self.mean_weight * math.sqrt(max(1 / ess - 1 / n, 0.0))
+        return abs(self.mean_weight - 1) > max(0.05, 4 * noise)
+
+
+class ByOutcome(dict[str, Estimates]):
+    """Outcome → estimates, printed one table after the other."""
+
+    def __missing__(self, name: str) -> Estimates:
+        raise UnknownName(f"There is no outcome {name!r}", remedy=f"Estimated were {list(self)}.")
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.values()))
 
 
 def estimate(
@@ -134,12 +168,13 @@ def estimate(
         LeakageError: rows of the log fitted the policy.
         DataError: probabilities or predictions that do not fit the log.
         PropensityError: the policy takes an action that was never tried, or none that was.
-        ParameterError: an unknown estimator or interval, or an argument that would be ignored.
+        ParameterError: an unknown estimator or interval, an argument that would be ignored, or "bernstein" without
+            bounds, or for weights estimated on the same rounds.
     """
     wanted = _Wanted(interval, alpha, bounds, random_state)
-    name = outcome or log.primary
+    name = _one_outcome(log, outcome, "estimate")
     plans = [plan_of(log, probabilities, "the candidate")]
-    case = Case.of(log, plans, [name], chosen(estimators, clip), {name: q_hat}, random_state)
+    case = Case.of(log, plans, [name], with_untuned(estimators, clip), {name: q_hat}, random_state)
     return _estimated(case, wanted)[name]
 
 
@@ -147,7 +182,7 @@ def estimate_outcomes(
     log: DecisionLog,
     probabilities: Judgeable,
     *,
-    outcomes: Sequence[str] | None = None,
+    outcomes: str | Sequence[str] | None = None,
     estimators: Named = USUAL,
     q_hat: Mapping[str, ArrayLike] | None = None,
     clip: Clip = None,
@@ -168,14 +203,16 @@ def estimate_outcomes(
         LeakageError, DataError, PropensityError, ParameterError: as for :func:`estimate`.
     """
     wanted = _Wanted(interval, alpha, bounds, random_state)
-    names = list(log.outcomes) if outcomes is None else list(dict.fromkeys(outcomes))
+    require_log(log, "estimate_outcomes")
+    asked = [outcomes] if isinstance(outcomes, str) else outcomes
+    names = list(log.outcomes) if asked is None else list(dict.fromkeys(asked))
     if not names:
         raise OutcomeError("No outcome was named", remedy=f"The log has {list(log.outcomes)}.")
     told = dict(q_hat or {})
     if strange := [name for name in told if name not in names]:
         raise OutcomeError(f"q_hat is given for {strange[0]!r}, which is not estimated", remedy=f"Asked: {names}.")
     plans = [plan_of(log, probabilities, "the candidate")]
-    return _estimated(Case.of(log, plans, names, chosen(estimators, clip), told, random_state), wanted)
+    return _estimated(Case.of(log, plans, names, with_untuned(estimators, clip), told, random_state), wanted)
 
 
 def estimate_difference(
@@ -203,9 +240,9 @@ def estimate_difference(
         LeakageError, DataError, PropensityError, ParameterError: as for :func:`estimate`.
     """
     wanted = _Wanted(interval, alpha, bounds, random_state)
-    name = outcome or log.primary
+    name = _one_outcome(log, outcome, "estimate_difference")
     plans = [plan_of(log, candidate, "the candidate"), plan_of(log, baseline, "the baseline")]
-    case = Case.of(log, plans, [name], chosen(estimators, clip), {name: q_hat}, random_state)
+    case = Case.of(log, plans, [name], with_untuned(estimators, clip), {name: q_hat}, random_state)
     return _difference(case, wanted)
 
 
@@ -220,10 +257,22 @@ def terms(
     random_state: int = 0,
 ) -> dict[str, Terms]:
     """What each round contributes to each estimate, for tests and intervals of one's own; arguments as ``estimate``."""
-    name = outcome or log.primary
+    name = _one_outcome(log, outcome, "terms")
     plans = [plan_of(log, probabilities, "the candidate")]
     case = Case.of(log, plans, [name], chosen(estimators, clip), {name: q_hat}, random_state)
     return dict(zip(case.used[0][0], case.terms(case.stored()), strict=True))
+
+
+def _one_outcome(log: DecisionLog, outcome: str | None, where: str) -> str:
+    """The outcome's name, the first of the log's when None."""
+    require_log(log, where)
+    if outcome is not None and not isinstance(outcome, str):
+        raise ParameterError(
+            f"outcome is {outcome!r}, not one name",
+            where=where,
+            remedy="Pass one name; estimate_outcomes(…, outcomes=[…]) answers for several.",
+        )
+    return outcome or log.primary
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +291,12 @@ class _Wanted:
             raise ParameterError(
                 f"bounds= was passed with interval={self.kind!r}, which ignores it", remedy="Pass interval='bernstein'."
             )
+        if self.bounds is None and self.kind == "bernstein":
+            raise ParameterError(
+                "interval='bernstein' needs bounds=",
+                remedy="Pass bounds=Bounds(outcome=(lowest, highest), weight=largest): what could be, not what was "
+                "seen.",
+            )
         normal_quantile(self.alpha)
 
 
@@ -249,10 +304,16 @@ def _answered(case: Case, wanted: _Wanted) -> tuple[Answers, list[Terms]]:
     """Values, covariance and sizes; and the terms, where the interval is made of more than these."""
     if wanted.kind == "normal" and case.independent:
         return case.answers(), []
-    columns = case.stored()
-    found = case.terms(columns)
+    if wanted.kind == "bernstein":
+        case.require_fixed_weights()
     weight, clusters = case.rounds.weight, case.log.clusters
-    psis = [one.influence(weight) for one in found]
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused at the end
+        columns = case.stored()
+        found = case.terms(columns)
+        psis = [one.influence(weight) for one in found]
+        covariance = influence_covariance(psis, clusters=clusters, weight=weight)
+    if clusters is None or clusters.any():  # else all is one unit, whose error is infinite
+        require_finite(covariance)
     relative = 1.0 if weight is None else weight
     rhos = [case.layout.places(question).rho for question in case.layout.questions]
     mean = {
@@ -261,17 +322,17 @@ def _answered(case: Case, wanted: _Wanted) -> tuple[Answers, list[Terms]]:
     }
     told = Answers(
         np.array([one.value(weight) for one in found]),
-        influence_covariance(psis, clusters=clusters, weight=weight),
+        covariance,
         np.array([effective_sample_size(columns[-1 if k is None else k] * relative) for k in rhos]),
         mean,
     )
     return told, found
 
 
-def _estimated(case: Case, wanted: _Wanted) -> dict[str, Estimates]:
+def _estimated(case: Case, wanted: _Wanted) -> ByOutcome:
     """The estimates of a case's only candidate, by outcome."""
     told, found = _answered(case, wanted)
-    results, first = {}, 0
+    results, first = ByOutcome(), 0
     for outcome, used in zip(case.outcomes, case.used[0], strict=True):
         at = slice(first, first + len(used))
         first = at.stop
@@ -282,7 +343,10 @@ def _estimated(case: Case, wanted: _Wanted) -> dict[str, Estimates]:
             ess = dict(zip(used, part.sizes(), strict=True))
             made = _intervals(case, wanted, dict(zip(used, found[at], strict=True)), ess)
         mean = part.mean_weight.get(0)
-        results[outcome] = Estimates(made, part.covariance, used, case.plans[0].name, outcome, mean)
+        name = case.plans[0].name
+        results[outcome] = trusted(
+            Estimates(made, part.covariance, used, name, outcome, mean, shares=case.shares_estimated)
+        )
     return results
 
 
@@ -300,15 +364,40 @@ def _difference(case: Case, wanted: _Wanted) -> Estimates:
         apart = {label: both[i] - both[len(used) + i] for i, label in enumerate(used)}
         made = _intervals(case, wanted, apart, None)
     ours, theirs = case.plans
-    return Estimates(made, part.covariance, used, f"{ours.name} − {theirs.name}", case.outcomes[0])
+    name = f"{ours.name} − {theirs.name}"
+    return trusted(Estimates(made, part.covariance, used, name, case.outcomes[0], shares=case.shares_estimated))
+
+
+def with_untuned(estimators: Named, clip: Clip) -> dict[str, Estimator]:
+    """The estimators by label, and behind each that is to be tuned the untuned one; see :func:`trusted`."""
+    told = chosen(estimators, clip)
+    return told | {BEHIND + label: one.untuned for label, one in told.items() if one.tuned}
+
+
+def trusted(found: Estimates) -> Estimates:
+    """Tuned estimates with the standard error and the interval of the untuned ones behind them, which are left out.
+
+    Choosing how much to shrink trades bias for variance by looking at the outcomes, and no interval around what was
+    chosen can be shorter than the untuned one and hold the truth as often wherever that lies (Low 1997).
+    """
+    kept = [i for i, label in enumerate(found) if not label.startswith(BEHIND)]
+    if len(kept) == len(found):
+        return found
+    made = {}
+    for label in (list(found)[i] for i in kept):
+        behind = found.get(BEHIND + label)
+        told = found[label]
+        made[label] = told if behind is None else replace(told, stderr=behind.stderr, interval=behind.interval)
+    used = {label: found.estimators[label] for label in made}
+    return replace(found, estimates=made, covariance=found.covariance[np.ix_(kept, kept)], estimators=used)
 
 
 def normal_estimates(told: Answers, labels: Iterable[str], n: int, alpha: float) -> dict[str, Estimate]:
-    """Answers by label, with normal intervals; the size of differences is not told."""
+    """Answers by label, with normal intervals; the size of differences is not told, and only they are tested."""
     errors = np.sqrt(np.maximum(np.diagonal(told.covariance), 0.0))
     sizes: list[float | None] = [None] * len(errors) if told.ess is None else told.ess.tolist()
     return {
-        label: Estimate.normal(value, error, alpha=alpha, n=n, ess=ess, name=label)
+        label: Estimate.normal(value, error, alpha=alpha, n=n, ess=ess, name=label, tested=told.ess is None)
         for label, value, error, ess in zip(labels, told.values.tolist(), errors.tolist(), sizes, strict=True)
     }
 
@@ -325,6 +414,7 @@ def _intervals(
         clusters=case.log.clusters,
         weight=case.rounds.weight,
         bounds=wanted.bounds,
+        n_resamples=max(RESAMPLES, math.ceil(BEYOND / wanted.alpha) - 1),
         random_state=wanted.seed,
         ess=ess,
     )

@@ -100,9 +100,14 @@ class Estimator:
         """Whether its parameter is still to be chosen by SLOPE."""
         return False
 
+    @property
+    def untuned(self) -> Estimator:
+        """Where ``tuned``, the least biased estimator that SLOPE may choose: the weights as they are."""
+        return self
+
     def candidates(self, w: Floats) -> list[Estimator]:
         """Where ``tuned``, the estimators SLOPE chooses among, the least biased first; ``w`` (n,) are the weights."""
-        return [self]
+        return [self.untuned]
 
     def __str__(self) -> str:
         told = [f.name for f in fields(self) if getattr(self, f.name) is not None]  # type: ignore[arg-type]
@@ -135,8 +140,8 @@ class DM(Estimator):
 class _Clipped(Estimator):
     """Weights of at most ``clip``: min(w, clip) (Ionides 2008); None leaves them as they are, "slope" tunes it.
 
-    Clipping takes variance and adds bias towards 0 (with a model: towards the model). An interval around a clipped or
-    tuned estimate knows its variance and not its bias.
+    Clipping takes variance and adds bias towards 0 (with a model: towards the model). The interval around a clipped
+    estimate knows its variance and not its bias; a tuned estimate is given the interval of the untuned one.
     """
 
     clip: Clip = None
@@ -158,9 +163,14 @@ class _Clipped(Estimator):
         """Whether the clip is "slope"."""
         return self.clip == "slope"
 
+    @property
+    def untuned(self) -> Estimator:
+        """No clipping."""
+        return replace(self, clip=None)
+
     def candidates(self, w: Floats) -> list[Estimator]:
         """No clipping, then clips from the largest weight down to the median."""
-        return [replace(self, clip=None), *(replace(self, clip=float(c)) for c in _from_largest(w)[1:])]
+        return [self.untuned, *(replace(self, clip=float(c)) for c in _from_largest(w)[1:])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,9 +253,14 @@ class SwitchDR(Estimator):
         """Whether τ is None."""
         return self.tau is None
 
+    @property
+    def untuned(self) -> Estimator:
+        """No limit."""
+        return SwitchDR(np.inf)
+
     def candidates(self, w: Floats) -> list[Estimator]:
         """No limit, then from the largest weight down to the median."""
-        return [SwitchDR(np.inf), *(SwitchDR(float(tau)) for tau in _from_largest(w)[1:])]
+        return [self.untuned, *(SwitchDR(float(tau)) for tau in _from_largest(w)[1:])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +289,16 @@ class DRos(Estimator):
         """Whether λ is None."""
         return self.lam is None
 
+    @property
+    def untuned(self) -> Estimator:
+        """No shrinkage."""
+        return DRos(np.inf)
+
     def candidates(self, w: Floats) -> list[Estimator]:
         """No shrinkage, then λ from 100 times the square of the largest weight down to that of the median."""
         squares = _from_largest(w) ** 2
         return [
-            DRos(np.inf),
+            self.untuned,
             *(DRos(float(lam)) for lam in np.geomspace(100 * squares[0], squares[-1], CANDIDATES - 1)),
         ]
 
@@ -321,7 +341,7 @@ def chosen(estimators: Sequence[str | Estimator] | str | Estimator, clip: Clip =
     Raises:
         ParameterError: none, an unknown one, one twice, or a clip that none of them uses.
     """
-    told = [estimators] if isinstance(estimators, str | Estimator) else list(estimators)
+    told = [estimators] if isinstance(estimators, str | Estimator | type) else list(estimators)
     if not told:
         raise ParameterError("No estimator was named", remedy=f"Name some of {list(ESTIMATORS)}.")
     found: dict[str, Estimator] = {}

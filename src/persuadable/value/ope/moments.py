@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from persuadable.errors import DataError
 from persuadable.value.estimate import Floats
 from persuadable.value.ope.columns import Layout, Places
 from persuadable.value.ope.products import product
 from persuadable.value.ope.terms import all_weights_zero
 
-__all__ = ["Answers", "Moments", "answers"]
+__all__ = ["Answers", "Moments", "answers", "require_finite"]
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +108,7 @@ def answers(moments: Moments, layout: Layout, groups: Moments | None = None, cen
 
     Raises:
         PropensityError: an estimate that normalises its weights has none above 0.
+        DataError: squares that are not finite.
     """
     places = [layout.places(question) for question in layout.questions]
     mean = moments.mean / moments.mean[layout.one]
@@ -121,12 +123,26 @@ def answers(moments: Moments, layout: Layout, groups: Moments | None = None, cen
     else:
         total = moments.n * moments.mean[layout.one]
         covariance = gradient.T @ over.scatter @ gradient * (over.n / (over.n - 1) / total**2)
+        require_finite(covariance)
     return Answers(
         np.array([value for value, _ in solved]),
         np.asarray(covariance),
         _effective(moments, layout, places),
         {candidate: float(mean[place]) for candidate, place in layout.raw_weights.items()},
     )
+
+
+def require_finite(covariance: Floats) -> None:
+    """Refuse sums of squares that are no numbers any more.
+
+    Raises:
+        DataError: they are not.
+    """
+    if not np.isfinite(covariance).all():
+        raise DataError(
+            "Weights or outcomes are so large that their squares are not finite",
+            remedy="Look for propensities near 0 that were never meant, or count the outcome in a larger unit.",
+        )
 
 
 def _solve(mean: Floats, at: Places, one: int, centre: float) -> tuple[float, Floats]:

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import DataError, OutcomeError, ParameterError
+from persuadable.log.checks import require_log
 from persuadable.value.estimate import influence_covariance, normal_quantile
-from persuadable.value.ope.estimating import terms
-from persuadable.value.ope.estimators import Clip, Estimator
+from persuadable.value.ope.case import Case, plan_of
+from persuadable.value.ope.estimators import Clip, Estimator, chosen
 from persuadable.value.ope.intervals import Ratios, Seed, by_unit, replicates
 from persuadable.value.ope.terms import Terms
 from persuadable.value.policy_value import Judgeable
@@ -111,7 +112,7 @@ def estimate_ratio(
         baseline: (n, A) of the baseline, or a policy.
         numerator: the outcome above the line; the first when None.
         denominator: the outcome below it; the log's cost when None.
-        estimator: name or object, used for both.
+        estimator: name or object, used for both; not one that is to be tuned.
         q_hat: outcome → (n, A) or (A,) predictions; cross-fitted where they are needed and not given.
         clip: the largest weight.
         method: "fieller", "delta" or "bootstrap".
@@ -123,40 +124,48 @@ def estimate_ratio(
         OutcomeError: no denominator named and no cost in the log, the same outcome twice, or q_hat for another.
         DataError, LeakageError, ParameterError, PropensityError: as for ``estimate`` and ``ratio``.
     """
+    require_log(log, "estimate_ratio")
+    if not isinstance(estimator, str | Estimator):
+        raise ParameterError(
+            f"estimator is {estimator!r}, not one estimator",
+            where="estimate_ratio",
+            remedy="Name one, such as 'dr', and call again for another.",
+        )
     top, bottom = numerator or log.primary, denominator or log.cost_name
     if bottom is None or top == bottom:
         raise OutcomeError(
             f"There is nothing to divide {top!r} by" if bottom is None else f"{top!r} would be divided by itself",
-            remedy=f"Name the denominator=, one of {[name for name in log.outcomes if name != top]}.",
+            remedy=f"Name the denominator=, one of {others}."
+            if (others := [name for name in log.outcomes if name != top])
+            else "The log has no other outcome: read it with cost=, or with more outcomes=.",
         )
+    if not isinstance(estimator, str | Estimator):
+        raise ParameterError(f"estimator is {estimator!r}, not one estimator", remedy="Name one, such as 'dr'.")
     told = dict(q_hat or {})
     if strange := [name for name in told if name not in (top, bottom)]:
         raise OutcomeError(f"q_hat is given for {strange[0]!r}", remedy=f"Used here are {top!r} and {bottom!r}.")
-
-    def worth(outcome: str) -> Ratios:
-        options: dict[str, Any] = {
-            "outcome": outcome,
-            "estimators": estimator,
-            "q_hat": told.get(outcome),
-            "clip": clip,
-        }
-        found = terms(log, probabilities, random_state=random_state, **options)
-        ours = Ratios.of(next(iter(found.values())))
-        if baseline is None:
-            return ours
-        base = terms(log, baseline, random_state=random_state, **options)
-        return ours - Ratios.of(next(iter(base.values())))
-
+    wanted = chosen(estimator, clip)
+    if any(one.tuned for one in wanted.values()):
+        raise ParameterError(
+            f"{estimator!r} would be tuned on the rounds whose ratio it tells, and no interval knows of that",
+            remedy="Fix its parameter, such as DRos(lam=100) or clip=10.",
+        )
+    plans = [plan_of(log, probabilities, "the candidate")]
+    if baseline is not None:
+        plans.append(plan_of(log, baseline, "the baseline"))
+    case = Case.of(log, plans, [top, bottom], wanted, told, random_state)
+    worth = [Ratios.of(terms) for terms in case.terms(case.stored())]  # a policy's two outcomes, then the next one's
+    over, under = worth if baseline is None else (worth[0] - worth[2], worth[1] - worth[3])
     return ratio(
-        worth(top),
-        worth(bottom),
+        over,
+        under,
         method=method,
         alpha=alpha,
         clusters=log.clusters,
         weight=log.weight,
         n_resamples=n_resamples,
         random_state=random_state,
-        name=f"{top} per {bottom}",
+        name=f"{top} per {bottom} of {' − '.join(plan.name for plan in plans)}",
     )
 
 
@@ -212,7 +221,8 @@ def ratio(
         draws = replicates([top - bottom * value], n_resamples, np.random.default_rng(random_state))[0]
         quantile = draws.symmetric_quantile(alpha)
     slope = np.array([1.0, -value])
-    stderr = math.sqrt(max(float(slope @ covariance @ slope), 0.0)) / abs(under)
+    alone = bool(np.isinf(covariance).any())  # a single unit
+    stderr = math.inf if alone else math.sqrt(max(float(slope @ covariance @ slope), 0.0)) / abs(under)
     if method == "delta":
         shape, limits = _interval(value - quantile * stderr, value + quantile * stderr)
     else:

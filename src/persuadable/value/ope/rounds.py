@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import DataError
+from persuadable.log.tables import by_action, columns_told
 from persuadable.value.estimate import Floats
 from persuadable.value.off_policy import check_probabilities, require_tried, wrong_shape
 
@@ -162,30 +163,35 @@ def _plain(block: Table) -> Floats:
     return np.ascontiguousarray(block, dtype=np.float64)
 
 
-def as_probabilities(given: ArrayLike, shape: tuple[int, int], name: str) -> Table:
+def as_probabilities(given: ArrayLike, shape: tuple[int, int], name: str, actions: Sequence[str] = ()) -> Table:
     """A table (n, A) of floating-point numbers; whether they are probabilities is seen when they are read.
+
+    Given the labels of the actions, the columns of a frame are put in their order.
 
     Raises:
         DataError: another shape, or no numbers.
     """
-    table = _numbers(given, name)
+    table = _numbers(by_action(given, actions, name) if actions else given, name)
     if table.shape != shape:
-        raise wrong_shape(table.shape, shape, name)
+        raise wrong_shape(table.shape, shape, name, actions)
     return table
 
 
-def as_predictions(given: ArrayLike, shape: tuple[int, int]) -> Table:
+def as_predictions(given: ArrayLike, shape: tuple[int, int], actions: Sequence[str] = ()) -> Table:
     """Predicted outcomes (n, A), or constants (A,) for every row; whether they are finite is seen when they are read.
+
+    Given the labels of the actions, the columns of a frame are put in their order.
 
     Raises:
         DataError: another shape, or no numbers.
     """
-    table = _numbers(given, "q_hat")
+    table = _numbers(by_action(given, actions, "q_hat") if actions else given, "q_hat")
     if table.shape == shape[1:]:
         table = np.broadcast_to(table, shape)
     if table.shape != shape:
         raise DataError(
             f"q_hat has shape {table.shape}, expected {shape}",
+            where=columns_told(actions) if actions else None,
             remedy="Predict every row under every action, the control first, or pass one number per action.",
         )
     return table

@@ -37,6 +37,8 @@ def paired_slope(values: Floats, covariance: Floats, z: float = 2.0) -> int:
             f"SLOPE was given {count} estimates and a covariance of shape {covariance.shape}",
             remedy="Pass the covariance of all estimates.",
         )
+    if np.isinf(covariance).any():  # a single unit: nothing is known of any error, so nothing speaks for more bias
+        return 0
     apart = np.abs(np.subtract.outer(values, values))
     variance = np.diagonal(covariance)
     error = np.sqrt(np.maximum(np.add.outer(variance, variance) - 2 * covariance, 0.0))

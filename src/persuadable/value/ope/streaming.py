@@ -13,8 +13,8 @@ from persuadable.errors import DataError
 from persuadable.value.estimate import Floats, normal_quantile
 from persuadable.value.ope.case import question_of
 from persuadable.value.ope.columns import Layout, Question, blocks, stored
-from persuadable.value.ope.estimating import Estimates, Named, normal_estimates
-from persuadable.value.ope.estimators import Clip, Estimator, Weighting, chosen
+from persuadable.value.ope.estimating import ByOutcome, Estimates, Named, normal_estimates, trusted, with_untuned
+from persuadable.value.ope.estimators import Clip, Estimator, Weighting
 from persuadable.value.ope.moments import Answers, Moments, answers
 from persuadable.value.ope.parquet import BUCKETS, Files, Stream, Told
 from persuadable.value.ope.rounds import Rounds
@@ -98,18 +98,19 @@ def estimate_parquet(
         q_hat=dict(q_hat or {}),
         batch=batch,
     )
-    return _streamed(stream, chosen(estimators, clip), alpha)
+    return _streamed(stream, with_untuned(estimators, clip), alpha)
 
 
 def _streamed(stream: Stream, estimators: Mapping[str, Estimator], alpha: float) -> dict[str, Estimates]:
     plan: _Plan | None = None
-    for rounds, units in stream:
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused at the end
+        for rounds, units in stream:
+            if plan is None:
+                plan = _Plan.of(stream, estimators, rounds)
+            plan.add(rounds, units)
         if plan is None:
-            plan = _Plan.of(stream, estimators, rounds)
-        plan.add(rounds, units)
-    if plan is None:
-        raise DataError("There is no round in the files", remedy="Pass files with rows.")
-    return plan.results(stream, alpha)
+            raise DataError("There is no round in the files", remedy="Pass files with rows.")
+        return plan.results(stream, alpha)
 
 
 @dataclass(slots=True, eq=False)
@@ -186,20 +187,15 @@ def _by_outcome(
 ) -> dict[str, Estimates]:
     names, many = stream.names, len(stream.outcomes)
     size = len(used) // (len(names) * many)
-    results = {}
+    results = ByOutcome()
     for o, outcome in enumerate(stream.outcomes):
         rows = [c * many * size + o * size + k for c in range(len(names)) for k in range(size)]
         part = found.take(rows)
         part = part if len(names) == 1 else part.differences()
         ours = {label: one for (c, where, label), one in used.items() if c == 0 and where == o}
-        results[outcome] = Estimates(
-            normal_estimates(part, ours, n, alpha),
-            part.covariance,
-            ours,
-            " − ".join(names),
-            outcome,
-            part.mean_weight.get(0),
-        )
+        made = normal_estimates(part, ours, n, alpha)
+        mean = part.mean_weight.get(0)
+        results[outcome] = trusted(Estimates(made, part.covariance, ours, " − ".join(names), outcome, mean))
     return results
 
 

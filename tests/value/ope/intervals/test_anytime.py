@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from persuadable.errors import PropensityError
 from persuadable.value.ope.intervals import Ratios, anytime_interval, confidence_sequence, interval_of
 from persuadable.value.ope.terms import Terms
 
@@ -92,6 +93,13 @@ def test_looking_after_every_round_misses_in_one_log_of_twenty():
 
 def anytime_widths(looks):
     return np.array([anytime_interval(0.0, 1.0, int(t), 0.05, best_at=500)[1] for t in looks])
+
+
+def test_a_look_before_the_first_weight_is_refused():
+    w = np.array([0.0, 0.0, 0.0, 1.0, 2.0])
+    with pytest.raises(PropensityError, match=r"All weights are 0 up to a look.*the look at 3 rows"):
+        confidence_sequence(Terms(w * 2, None, w), [3, 4])
+    assert confidence_sequence(Terms(w * 2, None, w), [4, 5]).value == pytest.approx([2.0, 2.0])
 
 
 @pytest.mark.parametrize("looks", [[], [1], [2, 11]])

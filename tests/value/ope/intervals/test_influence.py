@@ -152,6 +152,12 @@ def test_arrays_that_estimates_share_are_summed_once(rows):
     assert snips.parts[0].denominator is sndr.parts[1].denominator
 
 
+@pytest.mark.parametrize("kind", ["normal", "bootstrap", "anytime"])
+def test_a_single_unit_tells_nothing_of_the_error(rows, kind):
+    for found in intervals_of(terms_of(rows), kind, clusters=np.zeros(300, dtype=int)).values():
+        assert (found.stderr, found.interval) == (np.inf, (-np.inf, np.inf))
+
+
 def test_the_estimate_carries_what_it_was_told(rows):
     found = interval_of(Terms(rows["y"]), alpha=0.1, ess=12.0, name="spend", unit="dollars")
     assert (found.alpha, found.ess, found.name, found.unit, found.n) == (0.1, 12.0, "spend", "dollars", 300)

@@ -124,6 +124,13 @@ def intervals_of(
         DataError: terms of different lengths, not finite, or outside the bounds; bad row weights.
         PropensityError: an estimator divides by weights that are all 0.
     """
+    for name, each in terms.items():
+        if not isinstance(each, Terms | Ratios):
+            raise ParameterError(
+                f"{f'The terms of {name!r}' if name else 'terms'} are of type {type(each).__name__}",
+                where="interval_of",
+                remedy="Pass Terms, as value.ope.estimating.terms(log, probabilities) gives them by estimator.",
+            )
     if kind not in get_args(Kind):
         raise ParameterError(f"interval is {kind!r}", remedy=f"Pass one of {list(get_args(Kind))}.")
     if bounds is not None and kind != "bernstein":
@@ -134,7 +141,16 @@ def intervals_of(
     units = by_unit(rows, clusters, weight)
     intervals = _intervals(units, kind, alpha, n_resamples, best_at, random_state)
     return {
-        name: Estimate(value, stderr, ends, alpha, rows[0].n, None if ess is None else ess.get(name), name)
+        name: Estimate(
+            value,
+            stderr,
+            ends,
+            alpha,
+            rows[0].n,
+            None if ess is None else ess.get(name),
+            name,
+            tested=kind == "normal" and isinstance(terms[name], Ratios),
+        )
         for name, (value, stderr, ends) in zip(terms, intervals, strict=True)
     }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from persuadable.design.sequential import always_valid_quantile
-from persuadable.errors import ParameterError
+from persuadable.errors import ParameterError, PropensityError
 from persuadable.value.estimate import Floats
 from persuadable.value.ope.intervals.influence import Ratios
 from persuadable.value.ope.terms import Terms
@@ -68,6 +68,7 @@ def confidence_sequence(
 
     Raises:
         ParameterError: a look at fewer than 2 rows or more than there are.
+        PropensityError: an estimator divides by weights that are all 0 until a look.
     """
     ratios, seen = Ratios.of(terms), np.asarray(looks, dtype=np.intp)
     if not seen.size or seen.min() < 2 or seen.max() > ratios.n:
@@ -92,6 +93,12 @@ def _running(ratios: Ratios, seen: np.ndarray[tuple[int], np.dtype[np.intp]]) ->
     at = seen - 1
     means = columns.cumsum(axis=1)[:, at] / seen
     centred, scale = means[: len(parts)], means[len(parts) :]
+    if (empty := (scale <= 0).any(axis=0)).any():
+        raise PropensityError(
+            "All weights are 0 up to a look, so there is nothing to normalise",
+            where=f"the look at {int(seen[empty][0]):,} rows",
+            remedy="Look later, or at an estimator that does not normalise.",
+        )
     delta = centred / scale
     factors = np.concatenate([1 / scale, -delta / scale])
     square = np.zeros(seen.shape[0])

@@ -58,6 +58,8 @@ class Replicates:
         high = np.sort(np.where(lost, math.inf, self.t))[-rank]
         if self.stderr == 0:
             return self.value, self.value
+        if math.isinf(self.stderr):
+            return -math.inf, math.inf
         return float(self.value - high * self.stderr), float(self.value - low * self.stderr)
 
     def symmetric_quantile(self, alpha: float) -> float:

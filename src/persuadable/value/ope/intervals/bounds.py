@@ -31,13 +31,16 @@ class Bounds:
     weight: float
 
     def __post_init__(self) -> None:
-        lower, upper = self.outcome
+        try:
+            lower, upper = (float(end) for end in self.outcome)
+        except (TypeError, ValueError):
+            lower, upper = math.nan, math.nan
         if not (math.isfinite(lower) and math.isfinite(upper) and lower < upper):
             raise ParameterError(
                 f"The outcome's range is {self.outcome!r}",
                 remedy="Pass two finite numbers, the lower first: (0.0, 1.0).",
             )
-        if not 0 < self.weight < math.inf:
+        if not isinstance(self.weight, int | float | np.number) or not 0 < self.weight < math.inf:
             raise ParameterError(
                 f"The largest weight is {self.weight!r}",
                 remedy="Pass 1 over the smallest propensity, or clip the weights and pass the clip.",

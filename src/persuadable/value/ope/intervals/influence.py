@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -101,7 +102,12 @@ class Ratios:
         return np.asarray(sum(others, first))
 
     def stderr(self) -> float:
-        """√(Σψ² / (n(n − 1))), the standard error where rows are independent; 0 where ψ is only rounding."""
+        """√(Σψ² / (n(n − 1))), the standard error where rows are independent; 0 where ψ is only rounding.
+
+        Infinite for a single unit, which tells nothing of how units vary.
+        """
+        if self.n < 2:
+            return math.inf
         psi = self.psi()
         size = sum(float(np.abs(part.numerator).max()) / part.scale for part in self.parts)
         return influence_stderr(psi) if np.abs(psi).max() > ROUNDING * size else 0.0
