@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from persuadable.service import protocol
 from persuadable.service.observe import LATE
@@ -18,8 +21,16 @@ from persuadable.service.protocol import LARGEST_HEAD, Protocol
 
 
 async def whole(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers how long the body was, or that it is late."""
+    """Answers how long the body was, or that it is late; begins to answer at once, or to read late, where asked to."""
     size, more = 0, True
+    if scope["path"] == "/begun":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.5)
     while more and LATE not in scope:
         message = await receive()
         size, more = size + len(message.get("body", b"")), message.get("more_body", False)
@@ -173,3 +184,77 @@ def test_a_connection_is_kept_between_requests(hasty: socket.socket) -> None:
         hasty.sendall(BEGIN + b"\r\n")
         assert hasty.recv(2**16).startswith(b"HTTP/1.1 200")
         time.sleep(0.25)
+
+
+SLOW = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_while_a_request_is_answered_the_next_head_is_waited_for(hasty: socket.socket) -> None:
+    hasty.sendall(SLOW + BEGIN)
+    answers = hasty.makefile("rb").read().split(b"HTTP/1.1 ")[1:]
+    assert [answer[:3] for answer in answers] == [b"200", b"408"], "each in its turn"
+
+
+def test_a_refusal_is_not_taken_for_an_earlier_request_s_answer(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(SLOW + b"hello\r\n\r\n")
+        assert connection.recv(2**16) == b"", "what became of the first is not known: the connection closes on it"
+
+
+def test_no_refusal_comes_in_the_middle_of_an_answer(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"POST /begun HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert connection.recv(2**16).endswith(b"begun")
+        connection.sendall(b"no length\r\n")
+        assert connection.recv(2**16) == b""
+
+
+def test_what_is_no_request_is_refused_after_answered_ones(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(BEGIN + b"\r\n")
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"hello\r\n\r\n")
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 400")
+
+
+def test_a_large_body_waits_for_whoever_reads_late(hasty: socket.socket) -> None:
+    hasty.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 8000000\r\n\r\n" + bytes(8_000_000))
+    assert hasty.recv(2**16).endswith(b"8000000")
+
+
+def looked_at(*received: bytes) -> Protocol:
+    """A connection whose timer is in the hands of the test."""
+    transport = Mock()
+    transport.get_extra_info.return_value = None
+    transport.is_closing.side_effect = lambda: transport.close.called
+    connection = Protocol(uvicorn.Config(whole, lifespan="off", ws="none", log_config=None), ServerState(), {})
+    connection.connection_made(transport)
+    for data in received:
+        connection.data_received(data)
+    return connection
+
+
+def test_what_is_not_read_is_not_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "SECONDS", 0.0)
+
+    async def test() -> None:
+        connection = looked_at(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n", bytes(2**16 + 1))
+        assert connection.flow.read_paused
+        connection._look()
+        connection.flow.resume_reading()  # somebody reads on; the next piece has had no time to come
+        connection._look()
+        assert LATE not in connection.scope
+        connection._look()
+        assert LATE in connection.scope
+
+    asyncio.run(test())
+
+
+def test_who_does_not_read_a_refusal_is_refused_once() -> None:
+    async def test() -> None:
+        connection = looked_at(BEGIN)
+        for _ in range(5):
+            connection._look()
+        assert connection.transport.write.call_count == 1
+
+    asyncio.run(test())

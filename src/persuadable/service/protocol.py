@@ -30,13 +30,14 @@ class Protocol(HttpToolsProtocol):
     last said something that are counted, trailers too, and only where they are many are the headers themselves
     measured. Of requests sent without waiting for answers the last of a read may be longer by that read.
 
-    A request is looked at every 30 seconds, not timed one by one: a head has 30 to 60 seconds to come.
+    A request is looked at every 30 seconds, not timed one by one: a head, and the next piece of a body, have 30 to 60
+    seconds to come. While we do not read, or answer an earlier request, nothing is waited for.
     """
 
     def __init__(self, *told: Any, **named: Any) -> None:
         super().__init__(*told, **named)
         self._unsaid = 0
-        self._heard = 0.0
+        self._came = True  # anything, since the last look
         self._seen: object = self
         self._timer: asyncio.TimerHandle | None = None
 
@@ -54,7 +55,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on."""
         self._unsaid += len(data)
-        self._heard = self.loop.time()
+        self._came = True
         super().data_received(data)
         if self._unsaid > LARGEST_HEAD and not self.transport.is_closing():
             self.logger.warning("Too many bytes of a header received.")
@@ -86,20 +87,22 @@ class Protocol(HttpToolsProtocol):
 
     def _look(self) -> None:
         """Give up a request that does not come."""
+        if self.transport.is_closing():
+            return
         self._timer = self.loop.call_later(SECONDS, self._look)
+        silent, self._came = not self._came, self.flow.read_paused  # what we do not read cannot come
         cycle: Any = self.cycle
         scope: Any = self.scope  # None, as cycle is, until something came
-        if scope is None or (cycle is not None and cycle.scope is scope):
+        if scope is None:
+            self.transport.close()  # it never asked for anything
+        elif cycle is not None and cycle.scope is scope:
             self._seen = self
-            silent = self.loop.time() - self._heard >= SECONDS and not self.flow.read_paused
-            if cycle is None:
-                self.transport.close()  # it never asked for anything
-            elif cycle.more_body and silent:
+            if cycle.more_body and silent:
                 self._give_up(cycle)
         elif self._seen is scope:
             self.logger.warning("A request did not come.")
             self._refuse(Problem("timeout", f"Address and headers did not come within {SECONDS:g} seconds"))
-        else:
+        elif cycle is None or cycle.response_complete:
             self._seen = scope
 
     def _give_up(self, cycle: Any) -> None:
@@ -111,10 +114,18 @@ class Protocol(HttpToolsProtocol):
             cycle.message_event.set()
 
     def _refuse(self, problem: Problem) -> None:
-        """Answer with a problem document, and close the connection."""
-        name = os.urandom(12).hex()
-        answer = response(problem, name)
-        headers = [*answer.raw_headers, (b"x-request-id", name.encode()), (b"connection", b"close")]
-        head = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[problem.kind.status] + head + b"\r\n" + bytes(answer.body))
+        """Answer with a problem document, where it would be taken as this request's answer; close the connection."""
+        if self._is_its_turn():
+            name = os.urandom(12).hex()
+            answer = response(problem, name)
+            headers = [*answer.raw_headers, (b"x-request-id", name.encode()), (b"connection", b"close")]
+            head = b"".join(b"%b: %b\r\n" % header for header in headers)
+            self.transport.write(STATUS_LINE[problem.kind.status] + head + b"\r\n" + bytes(answer.body))
         self.transport.close()
+
+    def _is_its_turn(self) -> bool:
+        """Whether every earlier request of the connection has been answered, and this one's answer has not begun."""
+        cycle: Any = self.cycle
+        if cycle is None or cycle.scope is not self.scope:
+            return cycle is None or bool(cycle.response_complete)
+        return not (self.pipeline or cycle.response_started)

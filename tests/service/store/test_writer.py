@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -445,6 +446,70 @@ def test_what_the_loop_cannot_write_the_thread_does(error: Exception) -> None:
     assert [thread == HERE for thread in gate.threads] == [True, False]
     assert gate.batches[0] == gate.batches[1]
     assert (writer.waiting, writer.failure) == (0, None)
+
+
+def test_who_came_first_is_served_first_whoever_writes() -> None:
+    gate = Gate(is_at_rest=True)
+    writer = Writer(gate)  # type: ignore[arg-type]
+
+    async def test() -> None:
+        writer.start()
+        with writer._turn:
+            first = asyncio.ensure_future(writer.decide(order(key="1")))
+            await asyncio.sleep(0.1)  # the thread has been woken, and waits for its turn
+            second = asyncio.ensure_future(writer.decide(order(key="2")))
+            await asyncio.sleep(0)
+            assert writer._write_at_once()
+        await asyncio.gather(first, second)
+        await writer.stop()
+
+    gate.open.set()
+    run(test)
+    assert [asked.key for batch in gate.batches for asked in batch] == ["1", "2"]
+
+
+def test_stopping_meanwhile_forgets_nobody_whom_the_loop_could_not_write() -> None:
+    gate = Gate(is_at_rest=True)
+    gate.failures = [Beaten("in the way")]
+    writer = Writer(gate)  # type: ignore[arg-type]
+    writer._last_seconds = 0.0
+
+    def stop() -> None:
+        while not gate.batches:
+            time.sleep(0.001)
+        with ThreadPoolExecutor(1) as pool:
+            stopped = pool.submit(asyncio.run, writer.stop())
+            time.sleep(0.1)
+            gate.open.set()  # the loop in the main thread has waited here, its group in its hands
+            stopped.result(10)
+
+    async def test() -> None:
+        writer.start()
+        stopping = asyncio.create_task(asyncio.to_thread(stop))
+        assert isinstance(await asyncio.wait_for(writer.decide(order()), 5), Answer)
+        await stopping
+
+    run(test)
+    assert [thread == HERE for thread in gate.threads] == [True, False]
+
+
+def test_what_a_loop_left_behind_holds_up_no_other() -> None:
+    gate = Gate()
+    writer = Writer(gate)  # type: ignore[arg-type]
+    writer.start()
+    left = asyncio.new_event_loop()
+    left.call_soon(writer._ask, order(key="left"), 1)
+    left.call_soon(left.stop)
+    left.run_forever()  # one turn: the group is not closed yet
+    left.close()
+
+    async def test() -> None:
+        assert isinstance(await asyncio.wait_for(writer.decide(order(key="mine")), 5), Answer)
+        await writer.stop()
+
+    gate.open.set()
+    run(test)
+    assert [asked.key for batch in gate.batches for asked in batch] == ["left", "mine"]
 
 
 def test_a_store_that_fails_under_the_loop_is_told_and_left_to_the_thread() -> None:

@@ -73,7 +73,7 @@ class Writer:
         self._queue: deque[_Waiting] = deque()
         self._units = 0
         self._changed = threading.Condition(threading.Lock())
-        self._turn = threading.Lock()  # to write
+        self._turn = threading.Lock()  # to take a group and write it: in the order in which it was asked
         self._last_seconds = math.inf
         self._stopping = False
         self.failure: StoreUnavailable | StoreFull | None = None
@@ -136,7 +136,7 @@ class Writer:
                 raise StoreUnavailable("The service is shutting down", remedy="Ask another worker, or again soon.")
             if self._queue and self._units + units > self._most_waiting:
                 raise StoreBusy(self._units)
-            if not self._queue:
+            if not self._queue or self._queue[-1].loop is not loop:
                 # Two turns of the loop from now every request that has arrived by then has been read: one group.
                 loop.call_soon(loop.call_soon, self._close_group)
             self._queue.append(waiting)
@@ -171,22 +171,18 @@ class Writer:
         return not self._queue
 
     def _run(self) -> None:
-        while group := self._take():
-            with self._turn:
-                results = self._write([waiting.item for waiting in group])
-            _hand_over(group, results)
-
-    def _take(self) -> list[_Waiting]:
-        """The next group; empty once stopped and all is written. Who gave up waiting is left out."""
         while True:
             with self._changed:
                 while not self._queue and not self._stopping:
                     self._changed.wait()
-                if not self._queue:
-                    return []
-                group = self._next_group()
-            if group:
-                return group
+            with self._turn:
+                # What somebody else was writing is written by now, or waits again.
+                with self._changed:
+                    group, last = self._next_group(), self._stopping
+                results = self._write([waiting.item for waiting in group]) if group else []
+            _hand_over(group, results)
+            if last and not group:
+                return
 
     def _next_group(self) -> list[_Waiting]:
         """What is written together next, without those who gave up waiting."""
