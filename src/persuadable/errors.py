@@ -10,6 +10,7 @@
     │   ├── FeatureError                  features a model cannot read
     │   └── ContractError                 features that differ from those learned from
     ├── ParameterError (ValueError)       an argument outside what is allowed
+    │   └── UnknownName (KeyError)        a name that a collection of results does not have
     ├── NotFittedError (ValueError, AttributeError)
     ├── LeakageError                      rows used for learning offered again for judging
     ├── BundleError                       an artefact that is damaged, incomplete or too new
@@ -59,6 +60,12 @@ class ContractError(DataError):
 
 class ParameterError(PersuadableError, ValueError):
     """An argument lies outside what is allowed."""
+
+
+class UnknownName(ParameterError, KeyError):
+    """A collection of results was asked for a name that it does not have."""
+
+    __str__ = Exception.__str__  # a KeyError shows its message in quotes
 
 
 class NotFittedError(PersuadableError, ValueError, AttributeError):

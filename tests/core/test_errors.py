@@ -28,6 +28,7 @@ def test_place_and_remedy_may_be_left_out() -> None:
         (errors.FeatureError, ValueError),
         (errors.ContractError, ValueError),
         (errors.ParameterError, ValueError),
+        (errors.UnknownName, KeyError),
         (errors.NotFittedError, ValueError),
         (errors.NotFittedError, AttributeError),
         (errors.MissingDependency, ImportError),

@@ -678,7 +678,7 @@ def test_propensities_that_do_not_sum_to_one() -> None:
 
 
 def test_propensities_of_another_shape() -> None:
-    with pytest.raises(PropensityError, match=r"shape \(4, 3\), expected \(4, 2\). Pass one column per action"):
+    with pytest.raises(PropensityError, match=r"shape \(4, 3\), expected \(4, 2\) \(columns: 0, 1\). Pass one column"):
         small({"propensity": np.full((4, 3), 1 / 3)})
     with pytest.raises(PropensityError, match=r"shape \(3, 2\), expected \(4, 2\)"):
         small({"propensity": np.full((3, 2), 1 / 2)})

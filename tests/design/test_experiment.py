@@ -150,6 +150,64 @@ def test_a_plan_holds_together():
         plan_experiment(arms, 0)
 
 
+@pytest.mark.parametrize(("effect", "margin"), [(0.03, 0.02), (-0.03, -0.02), (0.0, -0.01), (0.01, 0.02)])
+def test_a_margin_is_taken_off_the_effect(effect, margin):
+    arms = TwoArms.continuous(1.5, 2.0, share=0.4, active=0.5)
+    plan = plan_experiment(arms, effect, margin=margin, monitoring="fixed")
+    # σ² = s(σ_c²/q + σ_b²/(1 − q)) a unit, and 1% between effect and margin: ((1.96 + 0.84)/0.01)² of them.
+    assert plan.units == pytest.approx(0.5 * (4 / 0.4 + 2.25 / 0.6) * (2.801585 / 0.01) ** 2, rel=1e-5)
+    assert arms.power(effect, plan.units, margin=margin) == pytest.approx(0.8, abs=1e-4)
+    assert plan.curve.effect == effect
+    planned = int(np.argmin(np.abs(np.array(plan.curve.units) - plan.units)))
+    room = 0.01 * np.sqrt(plan.units / plan.curve.units[planned])
+    assert plan.curve.detectable[planned] == pytest.approx(margin + np.copysign(room, effect - margin), rel=1e-3)
+    assert plan.as_dict()["margin"] == plan.margin == margin
+    side = "above" if effect > margin else "below"
+    assert f"a difference of {effect:.4g} per head to lie {side} the margin of {margin:.4g} with 80%" in str(plan)
+    two = plan_experiment(arms, 0.01, monitoring="fixed")
+    assert "margin" not in str(two)
+    assert two.units == plan.units
+    looked, bare = plan_experiment(arms, effect, margin=margin), plan_experiment(arms, 0.01)
+    assert looked.expected_units == pytest.approx(bare.expected_units)
+
+
+@pytest.mark.parametrize(("effect", "margin"), [(0.05, 0.02), (-0.05, -0.02), (0.0, -0.02)])
+def test_what_a_rate_shows_beyond_a_margin(effect, margin):
+    arms = TwoArms.binary(0.3)
+    plan = plan_experiment(arms, effect, margin=margin, monitoring="fixed")
+    after = 0.3 + effect
+    noise = 2 * (0.3 * 0.7 + after * (1 - after))
+    assert plan.units == pytest.approx(noise * (2.801585 / (effect - margin)) ** 2, abs=1.01)  # rounded up
+    for units, found in zip(plan.curve.units, plan.curve.detectable, strict=True):
+        assert arms.power(found, units, margin=margin) == pytest.approx(0.8, abs=1e-4)
+        assert (found > margin) == (effect > margin)
+
+
+def test_arguments_of_another_kind_are_named():
+    arms = TwoArms.binary(0.2)
+    with pytest.raises(ParameterError, match="The arms are a float, not TwoArms"):
+        plan_experiment(0.01, arms)
+    with pytest.raises(ParameterError, match=r"rate is '20%'.*divide by 100"):
+        TwoArms.binary(rate="20%")
+    with pytest.raises(ParameterError, match=r"rate is 20.*divide by 100"):
+        TwoArms.binary(rate=20)
+    with pytest.raises(ParameterError, match=r"effect is '0\.5'"):
+        arms.units("0.5")
+    with pytest.raises(ParameterError, match="margin is nan"):
+        arms.detectable(1_000, margin=float("nan"))
+    with pytest.raises(ParameterError, match="units is '100'"):
+        arms.power(0.01, "100")
+    with pytest.raises(ParameterError, match="baseline_sd is '3'"):
+        TwoArms.continuous("3")
+    with pytest.raises(ParameterError, match=r"effect is 0\.02, which is the margin of 0\.02"):
+        plan_experiment(arms, 0.02, margin=0.02)
+    with pytest.raises(ParameterError, match=r"alpha is 0\.95"):
+        plan_experiment(arms, 0.02, alpha=0.95)
+    log = WORLD.sample(200, random_state=8)
+    with pytest.raises(ParameterError, match=r"not a DecisionLog .two_arms_of_policies"):
+        two_arms_of_policies(np.ones((200, 2)) / 2, np.ones((200, 2)) / 2, log)
+
+
 def test_what_cannot_be_planned_is_refused():
     log = WORLD.sample(200, random_state=8)
     one, none = np.eye(2)[np.ones(200, int)], np.eye(2)[np.zeros(200, int)]

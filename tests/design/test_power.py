@@ -159,6 +159,21 @@ def test_the_curve_passes_through_the_plan():
     assert usual.units[-1] == pytest.approx(units * 3, abs=1)
 
 
+@pytest.mark.parametrize(("rate", "effect"), [(0.8, 0.1), (0.9, 0.09), (0.99, 0.005), (0.2, -0.1), (0.02, -0.01)])
+def test_a_curve_near_the_end_of_the_scale_starts_where_something_can_be_found(rate, effect):
+    """A tenth of what is needed may be too few to find even the largest difference there can be."""
+    arms = TwoArms.binary(rate)
+    curve = arms.curve(effect)
+    needed, largest = arms.units(effect), math.copysign(1 - rate if effect > 0 else rate, effect)
+    assert (curve.units[0], curve.units[-1]) == (max(arms.units(largest), round(needed / 10)), 3 * needed)
+    for units, detectable in zip(curve.units, curve.detectable, strict=True):
+        assert 0 < detectable / largest <= 1
+        assert arms.power(detectable, units) == pytest.approx(0.8, abs=1e-6)
+    mirrored = TwoArms.binary(1 - rate).curve(-effect)
+    assert mirrored.units == curve.units
+    assert mirrored.detectable == pytest.approx([-one for one in curve.detectable])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -178,6 +178,11 @@ def test_always_valid_boundaries_leave_alpha_for_looks_in_between():
     assert monitor("pocock", 5).inflation() < few.inflation()
 
 
+def test_numpys_whole_numbers_are_whole_numbers():
+    assert monitor("pocock", np.int64(3)) == monitor("pocock", 3)
+    assert type(monitor("pocock", np.int64(3)).fractions[0]) is float
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -115,6 +115,7 @@ def test_looking_after_every_hundred_units_rarely_cries_wolf():
         (lambda: sample_ratio((10,), (1,)), DataError, "counts are"),
         (lambda: sample_ratio((10, 2.5), (1, 1)), DataError, "whole numbers"),
         (lambda: sample_ratio((10, -1), (1, 1)), DataError, "whole numbers"),
+        (lambda: sequential_sample_ratio(np.empty((0, 2)), (1, 1)), DataError, "whole numbers"),
         (lambda: sample_ratio((10, 10), (1, 0)), ParameterError, "shares are"),
         (lambda: sample_ratio((10, 10), (1, 1, 1)), ParameterError, "2 counts and 3 shares"),
         (lambda: sequential_sample_ratio([(10, 10), (9, 12)], (1, 1)), DataError, "fall from one look"),

@@ -20,6 +20,7 @@ from persuadable.params import Parameters
 from persuadable.policies import BudgetPolicy, Policy, RandomPolicy, RankPolicy, TreatAll, TreatNone
 from persuadable.policies.base import check_eligible
 from persuadable.spaces import Discrete
+from persuadable.value import policy_value
 from persuadable.worlds import RandomisedTrial
 
 
@@ -397,3 +398,27 @@ def test_terms_changed_after_calibration_need_a_new_threshold() -> None:
     with pytest.raises(NotFittedError, match="break_even changed since its threshold was drawn"):
         policy.probabilities(test.features, 2)
     policy.calibrate(test).probabilities(test.features, 2)
+
+
+def test_one_action_may_be_named_by_its_label_and_is_called_by_it() -> None:
+    rng = np.random.default_rng(0)
+    action = np.arange(60) % 3
+    log = DecisionLog.from_arrays(
+        rng.normal(size=(60, 2)), action, rng.normal(size=60), action_names=["none", "mail", "voucher"]
+    )
+    by_label = policy_value(log, TreatAll("voucher"), method="ips")
+    assert by_label.policy == "treat all with voucher"
+    assert (
+        by_label.value
+        == policy_value(log, TreatAll(2), method="ips").value
+        == pytest.approx(log.arm(2).outcome().mean())
+    )
+    assert policy_value(log, TreatAll(), method="ips").policy == "treat all with mail", "what the default came to mean"
+    assert policy_value(log, RandomPolicy(0.25, "voucher"), method="ips").action_shares == (0.75, 0.0, 0.25)
+    assert policy_value(log, RandomPolicy(0.25, 1), method="ips").policy == "random 25% of mail"
+    two = log.contrast("mail")
+    assert policy_value(two, TreatAll(), method="ips").policy == "treat all"
+    with pytest.raises(ActionError, match=r"no action 'letter'.*'voucher'"):
+        policy_value(log, TreatAll("letter"))
+    with pytest.raises(ActionError, match=r"'voucher' means is known only where.*log\.actions\.index"):
+        TreatAll("voucher").probabilities(log.features, 3)

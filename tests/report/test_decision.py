@@ -13,6 +13,7 @@ import pytest
 import persuadable as ps
 from persuadable.errors import ParameterError
 from persuadable.log import DecisionLog
+from persuadable.report.decision import _sketches
 from persuadable.report.sketches import Line, bars, forest, lines
 from persuadable.value import GateRules, Guardrail
 
@@ -32,21 +33,22 @@ class Named:
 
 
 @lru_cache
-def card(effect, name="new", outcome="value", never=False, true=0.5):
+def card(effect, name="new", outcome="value", never=False, true=0.5, margin=1.0):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2_000, 2))
     e = np.where(never & (x[:, 1] > 0.5), 0.0, 0.5)
     action = (rng.random(2_000) < np.where(e == 0, 0.0, true)).astype(int)
     y = {outcome: x[:, 0] + effect * action + rng.normal(size=2_000), "cost": action.astype(float)}
     log = DecisionLog.from_arrays(x, action, y, propensity=np.column_stack([1 - e, e]), name=name)
-    rules = GateRules(guardrails=(Guardrail("cost", 1.0, "lower"),))
+    rules = GateRules(guardrails=(Guardrail("cost", margin, "lower"),))
     q_hat = np.column_stack([x[:, 0], x[:, 0] + effect])
     verdict = ps.value.gate(log, Named(name, 0.9), Named("old", 0.1), q_hat=q_hat, rules=rules)
     return verdict, ps.report.decision_card(verdict)
 
 
 def text_of(page):
-    return unescape(re.sub(r"<[^>]+>", " ", page.split("</style>")[1]))
+    body = re.sub(r"</?span[^>]*>", "", page.split("</style>")[1])
+    return unescape(re.sub(r"<[^>]+>", " ", body))
 
 
 @pytest.mark.parametrize(("effect", "word"), [(1.0, "GO"), (-1.0, "NO GO"), (0.0, "EXPERIMENT")])
@@ -75,7 +77,81 @@ def test_the_experiment_is_drawn_only_where_it_is_the_decision():
 def test_a_broken_log_is_told_from_an_unclear_one():
     assert "This log cannot be trusted to tell" in card(1.0, true=0.7)[1]
     assert "This log cannot tell them apart" in card(0.0)[1]
+    verdict, page = card(1.0, margin=0.8)  # the cost rises by just that
+    assert verdict.decision == "EXPERIMENT"
+    assert "new is better than old, but it cannot tell whether every guardrail holds" in text_of(page)
     assert "never tried" in card(1.0, never=True)[1]
+
+
+def test_a_code_is_not_broken_at_its_hyphen():
+    page = card(1.0, margin=0.8)[1]
+    assert ".card .code { white-space: nowrap; }" in page
+    body = page.split("</style>")[1]
+    assert '<span class="code">(OPE-502)</span>' in body
+    assert not re.search(r"OPE-\d{3}", re.sub(r'<(span|code) class="code">[^<]*<', "<", body))
+
+
+def test_the_margin_of_the_experiment_is_on_the_page():
+    rng = np.random.default_rng(0)
+    action = rng.integers(0, 2, 2_000)
+    y = 0.6 * action + rng.normal(size=2_000)
+    log = DecisionLog.from_arrays(rng.normal(size=(2_000, 1)), action, y, propensity=0.5)
+    told = {}
+    for margin in (0.48, 0.0):
+        rules = GateRules(margin=margin, max_weight_share=0.0)
+        verdict = ps.value.gate(log, Named("new", 0.9), Named("old", 0.1), q_hat=np.array([0.0, 0.6]), rules=rules)
+        told[margin] = text_of(ps.report.decision_card(verdict))
+    assert "held against the margin of 0.480" in told[0.48]
+    assert "to lie above the margin of 0.480, by the units" in told[0.48]
+    assert "to lie above" not in told[0.0]
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [
+        (0.0, "new is better than old. The"),
+        (0.2, "new is better than old by more than 0.200 per head. The"),
+        (-0.2, "new is worse than old by less than 0.200 per head, if at all. The"),
+    ],
+)
+def test_a_go_says_what_the_margin_lets_it_say(margin, said):
+    rng = np.random.default_rng(0)
+    action = rng.integers(0, 2, 2_000)
+    log = DecisionLog.from_arrays(rng.normal(size=(2_000, 1)), action, action + rng.normal(size=2_000), propensity=0.5)
+    q_hat, rules = np.array([0.0, 1.0]), GateRules(margin=margin)
+    verdict = ps.value.gate(log, Named("new", 0.9), Named("old", 0.1), q_hat=q_hat, rules=rules)
+    assert verdict.decision == "GO"
+    assert said in text_of(ps.report.decision_card(verdict))
+
+
+@pytest.mark.parametrize(("effect", "farthest"), [(0.0, 2.0), (0.12, 1.3), (1.0, 5.0)])
+def test_the_axis_of_the_confounding_fits_the_tipping_point(effect, farthest):
+    verdict = card(effect)[0]
+    found = verdict.sensitivity
+    shown = next(s for s in _sketches(verdict) if "confounding" in s.title)
+    ticks = [
+        float(m.text)
+        for m in shown.marks
+        if m.tag == "text" and m.attributes["text-anchor"] == "middle"
+        if m.text[0].isdigit()
+    ]
+    assert max(ticks) <= farthest
+    assert max(ticks) >= 0.9 * farthest
+    assert found.verdict is None or min(found.tipping, 5.0) <= farthest
+
+
+def test_whose_effective_sample_size_it_is_and_what_its_lambda_means():
+    verdict, page = card(1.0)
+    few = min((verdict.diagnostics.candidate, verdict.diagnostics.baseline), key=lambda one: one.ess)
+    assert f"of 2,000 rows, for {few.policy}" in text_of(page)
+    assert "any will do where a machine drew lots" in text_of(page)
+
+
+def test_a_path_in_the_place_of_a_verdict_is_named(tmp_path):
+    with pytest.raises(ParameterError, match=r"'x\.html', not a Verdict"):
+        ps.report.write_decision_card("x.html", card(1.0)[0])
+    with pytest.raises(ParameterError, match="is 5, not a Verdict"):
+        ps.report.decision_card(5)
 
 
 def test_the_page_loads_nothing_and_runs_nothing():

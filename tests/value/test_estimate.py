@@ -38,9 +38,9 @@ def test_p_values_at_the_edges() -> None:
     assert Estimate.normal(-1.96, 1.0, n=5).p_value == pytest.approx(0.05, abs=1e-4)
 
 
-@pytest.mark.parametrize("alpha", [0, 1, -0.1, 2, math.nan])
+@pytest.mark.parametrize("alpha", [0, 1, -0.1, 2, math.nan, 0.51, "0.05", True])
 def test_alpha_is_a_probability(alpha: float) -> None:
-    with pytest.raises(ParameterError, match=r"alpha is .* Pass a number between 0 and 1"):
+    with pytest.raises(ParameterError, match=r"alpha is .* Pass the probability that the interval may miss"):
         Estimate.normal(0.0, 1.0, alpha=alpha, n=3)
 
 

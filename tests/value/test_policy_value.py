@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from persuadable.errors import DataError, LeakageError, NotFittedError, ParameterError, PropensityError
+from persuadable.errors import ActionError, DataError, LeakageError, NotFittedError, ParameterError, PropensityError
 from persuadable.log import DecisionLog
 from persuadable.policies import BudgetPolicy, RandomPolicy, RankPolicy, TreatAll, TreatNone
 from persuadable.spaces import Discrete
@@ -596,6 +596,17 @@ def test_what_does_not_fit_is_refused():
         policy_value(log, BudgetPolicy(FirstColumns().fit(make_log(seed=5))), method="ips")
     with pytest.raises(ParameterError, match="alpha"):
         policy_value(log, TreatAll(), method="ips", alpha=2.0)
+
+
+def test_the_cost_of_an_arm_without_rows_is_not_made_up():
+    log = make_log(arms=3, cost="sent")
+    some = log.take(log.action != 2)
+    policy = np.tile([0.5, 0.5, 0.0], (some.n, 1))
+    with pytest.raises(ActionError, match=r"No row took '2', whose mean 'sent' is asked for.*log\.select"):
+        policy_value(some, policy, mu=(0.0, 0.0, 0.0))
+    assert policy_value(some, policy, method="ips").cost is not None
+    fewer = some.select(actions=["0", "1"])
+    assert policy_value(fewer, policy[:, :2], mu=(0.0, 0.0)).cost is not None
 
 
 def test_what_was_never_tried_cannot_be_judged():

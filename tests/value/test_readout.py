@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -13,7 +15,8 @@ from persuadable.design import TwoArms, always_valid_quantile, monitor, plan_exp
 from persuadable.effects import TLearner
 from persuadable.engine import Trees
 from persuadable.errors import ActionError, DataError, LeakageError, OutcomeError, ParameterError
-from persuadable.value.readout import Guardrail, readout
+from persuadable.value.looks import Progress
+from persuadable.value.readout import Guardrail, conclude, readout
 from persuadable.worlds import RandomisedTrial
 
 
@@ -85,6 +88,7 @@ def test_predictions_adjust_too_and_must_come_from_other_rows():
 
 def test_intervals_are_as_wide_as_they_should_be():
     log = experiment(n=3_000)
+    assert "99.9% interval" in str(readout(log, alpha=0.001))
     found = readout(log, alpha=0.1)
     value, stderr = found.difference.value, found.difference.stderr
     assert found.difference.interval == pytest.approx(
@@ -128,7 +132,8 @@ def test_units_in_several_arms_are_told_and_counted_by_rows():
     )
     found = readout(log)
     assert found.crossed == int((action[::2] != action[1::2]).sum())
-    assert "units have rows in several arms" in str(found)
+    assert found.progress.units == 500  # whoever is in both arms is enrolled once
+    assert f"units with rows in several arms: {found.crossed}\n" in str(found)
     assert found.ratio is not None
     assert found.ratio.counts == tuple(np.bincount(action))
 
@@ -204,6 +209,20 @@ def test_a_third_arm_is_left_aside_but_counted():
         readout(log)
 
 
+def test_an_arm_that_had_no_chance_in_these_rows_is_not_missed():
+    """A part of a log, from before a third arm was opened."""
+    log = experiment(n=2_000)
+    propensity = np.tile([0.5, 0.5, 0.0], (log.n + 1, 1))
+    propensity[-1] = [0.4, 0.4, 0.2]
+    three = DecisionLog.from_arrays(
+        np.zeros((log.n + 1, 1)), np.append(log.action, 2), np.append(log.outcome(), 0.0), propensity=propensity,
+        action_names=["old", "new", "newest"],
+    ).take(np.arange(log.n))  # fmt: skip
+    found, plain = readout(three, candidate="new"), readout(log)
+    assert found.ratio == plain.ratio
+    assert found.difference.value == pytest.approx(plain.difference.value)
+
+
 def test_arms_may_be_named_beside_the_actions():
     log = experiment()
     rng = np.random.default_rng(6)
@@ -246,6 +265,68 @@ def test_lower_may_be_better():
     assert readout(log, outcome="wait").decision == "STOP"
 
 
+@pytest.mark.parametrize(
+    ("effect", "margin", "decision"),
+    [
+        (0.8, 0.1, "SHIP"),
+        (0.8, 0.8, "CONTINUE"),
+        (0.3, 1.0, "STOP"),  # better than nothing, and not by enough
+        (-0.3, -1.2, "SHIP"),  # worse, by less than was allowed
+    ],
+)
+def test_the_deciding_interval_is_held_against_the_margin(effect, margin, decision):
+    found = readout(experiment(effect=effect, seed=7), margin=margin)
+    low, high = found.interval
+    assert (low > margin, low <= margin <= high, high < margin) == tuple(
+        decision == one for one in ("SHIP", "CONTINUE", "STOP")
+    )
+    assert (found.decision, found.margin) == (decision, margin)
+    told = f"the margin of {margin:+.4g}".replace("-", "−")
+    assert told in found.conclusion
+    assert f"to ship it must lie above {told}" in str(found)
+    assert "-" not in str(found)  # minus signs are minus signs
+    assert found.frame()["margin"].to_list() == [margin]
+
+
+def test_a_margin_of_what_should_fall_is_a_fall():
+    log = experiment(latency=-3.0)
+    assert readout(log, outcome="wait", better="lower", margin=-1.0).decision == "SHIP"
+    assert readout(log, outcome="wait", better="lower", margin=-5.0).decision == "STOP"
+    plan = plan_experiment(TwoArms.continuous(10.0), -3.0, margin=-1.0)
+    found = readout(log, outcome="wait", better="lower", plan=plan)
+    assert (found.margin, found.decision) == (-1.0, "SHIP")
+    with pytest.raises(ParameterError, match="looks for -3 against a margin of -1, and better is 'higher'"):
+        readout(log, outcome="wait", plan=plan)
+
+
+def test_a_readout_ships_past_the_margin_as_often_as_planned_and_at_it_hardly_ever():
+    """400 drawn estimates at each truth, from the plan's own standard error: 80% ± 4 at the effect, 2.5% ± 1.6 at the
+    margin, always where 0 lies far below."""
+    plan = plan_experiment(TwoArms.continuous(2.0), 0.9, margin=0.5, monitoring="fixed")
+    assert plan.units == TwoArms.continuous(2.0).units(0.4)
+    rng, shipped = np.random.default_rng(3), {}
+    for truth in (0.5, 0.9):
+        runs = []
+        for _ in range(400):
+            arm = np.arange(plan.units) % 2
+            y = truth * arm + rng.normal(0, 2, plan.units)
+            log = DecisionLog.from_arrays(np.zeros((plan.units, 1)), arm, y, propensity=0.5)
+            runs.append(readout(log, plan=plan).decision == "SHIP")
+        shipped[truth] = np.mean(runs)
+    assert shipped[0.9] == pytest.approx(0.8, abs=0.06)
+    assert shipped[0.5] == pytest.approx(0.025, abs=0.02)
+
+
+def test_the_interval_that_decides_has_a_line_of_its_own():
+    plan = planned(9_000)
+    found = readout(experiment(), covariates="before", plan=plan)
+    low, high = found.interval
+    width = f"{monitor('obrien-fleming', [4_000 / plan.units]).boundaries[-1]:.2f} standard errors"
+    assert f"decides: {low:+.4g} to {high:+.4g} (adjusted, this look's boundary: {width}); to ship" in str(found)
+    assert "(always valid: " in str(readout(experiment()))
+    assert "lie below 0" in str(readout(experiment(), better="lower"))
+
+
 def test_a_finished_experiment_without_an_answer_says_what_it_ruled_out():
     log = experiment(effect=0.0, seed=7)
     found = readout(log, covariates="before", plan=planned(3_999))
@@ -257,6 +338,24 @@ def test_a_finished_experiment_without_an_answer_says_what_it_ruled_out():
     assert wide.decision == "UNDECIDED"
     assert wide.interval[1] > planned(3_999).effect
     assert "ruled out" not in wide.conclusion
+
+
+@pytest.mark.parametrize(
+    ("interval", "margin", "effect", "ruled_out"),
+    [
+        ((0.2, 0.45), 0.3, 0.5, True),
+        ((0.2, 0.55), 0.3, 0.5, False),
+        ((-0.9, 0.45), 0.3, 0.5, True),  # how far below the margin it may be was not planned for
+        ((-0.4, 0.2), 0.0, 0.3, False),
+        ((-0.2, 0.2), 0.0, -0.3, True),
+    ],
+)
+def test_what_is_ruled_out_lies_beyond_the_margin(interval, margin, effect, ruled_out):
+    now = Progress("fixed", units=100, planned=100, quantile=2.0, always=3.0, may_decide=True)
+    decision, said = conclude("spend", "higher", interval, margin, now, (), (), effect)
+    assert decision == "UNDECIDED"
+    assert ("ruled out" in said) == ruled_out
+    assert not ruled_out or f"planned for ({effect if margin else abs(effect):.4g})" in said
 
 
 def test_a_plan_with_one_look_waits_for_it():
@@ -300,7 +399,30 @@ def test_guardrails_hold_break_or_stay_open():
     between = readout(log, guardrails=[Guardrail("wait", difference, better="lower")])
     assert (between.guardrails[0].status, between.decision) == ("open", "CONTINUE")
     assert "may still be beyond its margin" in between.conclusion
-    assert "wait may rise by at most 5: held" in str(found)
+    low, high = (5.0 - end for end in reversed(rail.interval))
+    span = f"{difference:.3g} ({low:.3g} to {high:.3g})"
+    assert f"guardrail held: wait rises by {span}; a rise of at most 5 was allowed" in str(found)
+    better = readout(experiment(latency=-3.0), guardrails=[wide]).guardrails[0]
+    assert re.search(r"wait falls by [\d.]+ \([\d.]+ to [\d.]+\); a rise of at most 5 was allowed", str(better))
+    unclear = readout(experiment(), guardrails=[wide]).guardrails[0]
+    assert re.search(r"wait changes by [+−][\d.]+ \(−[\d.]+ to \+[\d.]+\); a rise of at most 5", str(unclear))
+    share = readout(log, guardrails=[Guardrail("wait", 0.001, "lower", relative=True)]).guardrails[0]
+    assert "a rise of at most 0.10% of the baseline's 100 was allowed:" in str(share).replace("99.9", "100")
+    assert "beyond (room left" in str(share)
+
+
+def test_a_price_known_exactly_that_is_at_the_margin_is_not_beyond_it():
+    """0.3 − 0.1 is a little less than 0.2, and 0.7 − 0.1 a little less than 0.6, as computers count."""
+    for old, new, margin in ((0.1, 0.3, 0.2), (0.1, 0.7, 0.6), (0.7, 0.1, 0.6), (0.3, 0.1, 0.2)):
+        log = experiment(n=400)
+        price = np.where(log.action == 1, new, old)
+        log = DecisionLog.from_arrays(log.features, log.action, {"spend": log.outcome(), "price": price},
+                                      propensity=0.5)  # fmt: skip
+        rail = Guardrail("price", margin, "lower" if new > old else "higher")
+        found = readout(log, guardrails=[rail]).guardrails[0]
+        assert (found.slack.value, found.status) == (0.0, "open")
+        just = Guardrail("price", margin * (1 - 1e-9), rail.better)
+        assert readout(log, guardrails=[just]).guardrails[0].status == "breached"
 
 
 def test_a_relative_margin_is_a_share_of_the_baseline():
@@ -385,8 +507,21 @@ def test_a_known_world_is_recovered():
         (lambda log: readout(log, active=np.arange(4_000) < 2), ActionError, "rows to compare"),
         (lambda log: readout(log, arm=np.zeros(3)), DataError, "arm has shape"),
         (lambda log: readout(log, arm=log.action), ActionError, "baseline is None"),
+        (lambda log: readout(log, shares={"old": "50%", "new": "50%"}), ParameterError, "shares are"),
         (lambda log: readout(log, shares={"old": 1}), ParameterError, "shares are"),
         (lambda log: readout(log, alpha=0.1, plan=planned(9_000)), ParameterError, "the plan's is 0.05"),
+        (
+            lambda log: readout(log, margin=0.1, plan=planned(9_000)),
+            ParameterError,
+            "the plan's is 0. Leave margin out",
+        ),
+        (lambda log: readout(log, margin="1%"), ParameterError, "margin is '1%'"),
+        (lambda log: readout(log, alpha=0.95), ParameterError, "alpha is 0.95"),
+        (lambda log: readout(log, plan=10_000), ParameterError, "plan is 10000.*plan_experiment"),
+        (lambda log: readout(log.frame()), ParameterError, "a polars frame, not a DecisionLog .readout"),
+        (lambda log: readout(log, guardrails=Guardrail("wait", 1.0)), ParameterError, "Pass a tuple of them"),
+        (lambda log: readout(log, guardrails=["wait"]), ParameterError, r"guardrails is \['wait'\]"),
+        (lambda log: Guardrail("wait", "5%"), ParameterError, "'wait' is '5%'"),
         (lambda log: readout(log, looks=[100]), ParameterError, "readout without a plan does not count"),
         (lambda log: readout(log, looks=[9], plan=planned(9_000, "fixed")), ParameterError, "'fixed' monitoring"),
         (lambda log: readout(log, looks=[5_000], plan=planned(9_000)), ParameterError, "Earlier looks were at"),

@@ -34,6 +34,14 @@ def make_tree(seed=9, **settings):
     return PolicyTree(min_leaf=20, **settings).fit(log, scores=scores + 0.1 * rng.normal(size=scores.shape))
 
 
+def test_arguments_of_another_kind_are_named():
+    log, tree = make_log(), make_tree()
+    with pytest.raises(ParameterError, match=r"of type PolicyTree, not a DecisionLog .rule_values"):
+        rule_values(tree, log)
+    with pytest.raises(ParameterError, match="A TreatNone has no rules"):
+        rule_values(log, TreatNone())
+
+
 @pytest.mark.parametrize("method", ["ips", "dr"])
 @pytest.mark.parametrize("share", [1.0, 0.3])
 def test_by_hand(method, share):

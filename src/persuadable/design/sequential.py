@@ -121,11 +121,15 @@ def monitor(
         alpha: probability of a false alarm in either direction over all looks.
 
     Raises:
-        ParameterError: unknown kind, alpha outside (0, 1), or looks that do not rise within (0, 1].
+        ParameterError: unknown kind, alpha outside (0, 0.5], or looks that do not rise within (0, 1].
     """
     if kind not in get_args(MonitoringKind):
         raise ParameterError(f"monitoring is {kind!r}", remedy=f"Pass one of {list(get_args(MonitoringKind))}.")
     _check_alpha(alpha)
+    if alpha > 0.5:
+        raise ParameterError(
+            f"alpha is {alpha!r}", remedy="Pass the probability of a false alarm, such as 0.05 for 95% intervals."
+        )
     fractions = _fractions(kind, looks)
     if kind == "always-valid":
         boundaries = tuple(always_valid_quantile(t, best_at=1.0, alpha=alpha) for t in fractions)
@@ -141,10 +145,10 @@ def monitor(
 def _fractions(kind: str, looks: int | Sequence[float] | None) -> tuple[float, ...]:
     if looks is None:
         looks = 1 if kind == "fixed" else LOOKS
-    if isinstance(looks, int):
+    if isinstance(looks, int | np.integer):
         if looks < 1:
             raise ParameterError(f"looks is {looks}", remedy="Look at least once.")
-        looks = [(k + 1) / looks for k in range(looks)]
+        looks = [(k + 1) / int(looks) for k in range(int(looks))]
     fractions = check_fractions(looks)
     if kind == "fixed" and fractions != (1.0,):
         raise ParameterError(

@@ -160,7 +160,8 @@ def _tables(total: int, arms: int) -> Iterator[tuple[int, ...]]:
 
 def _counts(counts: ArrayLike) -> Floats:
     n = np.asarray(counts, dtype=np.float64)
-    if n.ndim not in (1, 2) or n.shape[-1] < 2 or not (np.isfinite(n).all() and (n >= 0).all() and (n % 1 == 0).all()):
+    whole = np.isfinite(n).all() and (n >= 0).all() and (n % 1 == 0).all()
+    if n.ndim not in (1, 2) or n.size == 0 or n.shape[-1] < 2 or not whole:
         raise DataError(f"counts are {np.asarray(counts).tolist()}", remedy="Pass whole numbers, one for each arm.")
     return n
 

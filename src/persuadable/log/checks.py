@@ -7,13 +7,42 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import ActionError, DataError, OutcomeError, PropensityError
+from persuadable.errors import ActionError, DataError, OutcomeError, ParameterError, PropensityError
+from persuadable.log.tables import columns_told
 from persuadable.spaces import Discrete
 
 if TYPE_CHECKING:
     from persuadable.log.decisions import DecisionLog
 
+_LOG_IT = "Log the probability each action had."
 SUM_TOLERANCE = 1e-4  # float32 propensities over a few actions sum to 1 within this
+
+
+def require_log(log: object, where: str) -> None:
+    """Refuse a first argument that is no log.
+
+    Args:
+        log: what was passed.
+        where: the function it was passed to.
+
+    Raises:
+        ParameterError: what it is instead.
+    """
+    from persuadable.log.decisions import DecisionLog
+
+    if isinstance(log, DecisionLog):
+        return
+    kind = log if isinstance(log, type) else type(log)
+    home = kind.__module__.partition(".")[0]
+    frame = home in ("pandas", "polars", "pyarrow") and hasattr(log, "columns")
+    told = f"a {home} frame" if frame else f"of type {kind.__name__}"
+    raise ParameterError(
+        f"The first argument is {told}, not a DecisionLog",
+        where=where,
+        remedy="Make a log of it: DecisionLog.from_frame(frame, action=…, control=…, outcomes=…)."
+        if frame
+        else "Pass the log first, then what is to be judged on it.",
+    )
 
 
 def _first(mask: NDArray[np.bool_]) -> int | None:
@@ -117,12 +146,16 @@ def propensities(
     if table.ndim != 2 or table.shape != expected:
         raise PropensityError(
             f"Propensities have shape {table.shape}, expected {expected}",
+            where=columns_told(actions.names),
             remedy="Pass one column per action, the control first.",
         )
     probe = table[:1] if table.strides[0] == 0 and eligible is None else table
     wrong = ~np.isfinite(probe) | (probe > 1) | (probe < 0)
     if wrong.any():
-        raise _no_probability(probe, wrong, actions, "outside [0, 1]", "Log the probability each action had.")
+        finite = bool(np.isfinite(probe).all())
+        percent = finite and bool((np.abs(probe.sum(axis=1) - 100) < 0.5).all())
+        remedy = "These sum to 100: are they percentages? Divide by 100." if percent else _LOG_IT
+        raise _no_probability(probe, wrong, actions, "outside [0, 1]", remedy)
     if eligible is not None and (wrong := ~eligible & (probe != 0)).any():
         what = "above 0 for an ineligible action"
         raise _no_probability(probe, wrong, actions, what, "Correct the eligibility or the propensity.")
@@ -184,7 +217,7 @@ def taken_propensities(chances: NDArray[Any], n: int, column: str) -> None:
         raise PropensityError(
             f"The propensity of the action taken is {chances[row]}, outside (0, 1]",
             where=f"column {column!r}, row {row}",
-            remedy="Log the probability the action had when it was drawn.",
+            remedy="Log the probability the action had when it was drawn; a percentage is to be divided by 100.",
         )
 
 

@@ -99,11 +99,12 @@ class DecisionLog:
                 by ``actions`` or by label, then has code 0.
             outcomes: one or more numeric columns; the first is the primary outcome.
             actions: every action's label in the order of their codes, the control first; None orders the treatments
-                by label.
+                by label. It is the order of the columns in every (n, A) array about this log: ``log.actions.names``.
             features: the columns known before the decision; None takes every column without another role.
             categorical: numeric columns to be read as categories (text columns always are).
             propensity: None for a completely randomised experiment; a number or a column, the probability of
-                the treatment in a two-arm log; a mapping of every action label to a number or a column; or (n, A).
+                the treatment in a two-arm log; a mapping of every action label to a number or a column; (n, A),
+                or a frame with a column for each action.
             taken_propensity: column of the probability of the action taken, for a log that holds no other
                 probabilities. Policies can be judged on it by ``value.estimate``, but effects not be learned.
             cost: numeric column of what the decision cost; it becomes one of the outcomes.
@@ -281,14 +282,15 @@ class DecisionLog:
         return views.shares(self)
 
     def with_propensities(self, propensities: Floats, source: PropensitySource = "estimated") -> DecisionLog:
-        """The same rows with other propensities (n, A).
+        """The same rows with other propensities: (n, A), or a frame whose columns are named after the actions.
 
         Raises:
             PropensityError: wrong shape, values outside [0, 1], 0 for the action taken, or rows that do not sum to 1.
         """
         from persuadable.log import checks
+        from persuadable.log.tables import by_action
 
-        table = np.asarray(propensities)
+        table = np.asarray(by_action(propensities, self.actions.names, "propensities"))
         checks.propensities(table, self.action, self.actions, self.eligible)
         return replace(self, propensities=table, propensity_source=source, taken_propensities=None)
 

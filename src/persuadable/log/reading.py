@@ -18,6 +18,7 @@ from persuadable.fingerprint import content_seed, row_identities, unit_identitie
 from persuadable.log import checks
 from persuadable.log.decisions import DecisionLog
 from persuadable.log.exchange import read_roles
+from persuadable.log.tables import by_action
 from persuadable.spaces import Discrete
 
 MOST_ACTIONS = 10_000  # codes are int16, and every action needs rows of its own
@@ -160,6 +161,12 @@ def stem(source: Source) -> str:
 
 def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
     frame = native_frame(data)
+    if roles.taken_propensity is not None and not isinstance(roles.taken_propensity, str):
+        raise ParameterError(
+            f"taken_propensity is of type {type(roles.taken_propensity).__name__}, not the name of a column",
+            remedy="Add the probabilities to the frame and name their column, or pass arrays to "
+            "DecisionLog.from_arrays(…, taken_propensity=…).",
+        )
     _require_columns([*roles.taken(), *(roles.features or ()), *roles.categorical], frame.columns)
     if not len(frame):
         raise DataError(f"The log {name!r} is empty", remedy="Pass at least one row per arm.")
@@ -474,7 +481,12 @@ def _propensity_table(spec: Any, n: int, actions: Discrete) -> NDArray[Any]:
                 f"The propensity of {untold[0]!r} is not given", remedy=f"Give one for each of {list(actions)}."
             )
         return checks.probabilities(_action_table(spec, n, actions, default=None))
-    table = checks.probabilities(np.asarray(spec))
+    if isinstance(spec, list | tuple) and spec and all(isinstance(one, str) for one in spec):
+        raise PropensityError(
+            f"propensity is {list(spec)!r}, which does not say whose probability each column is",
+            remedy=f"Pass a mapping of every action to its column: {{{actions.names[0]!r}: {spec[0]!r}, …}}.",
+        )
+    table = checks.probabilities(np.asarray(by_action(spec, actions.names, "propensities")))
     if table.ndim == 2:
         return table
     table = table.astype(np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,26 @@ from persuadable.report.words import interval, level, number, percent
 
 if TYPE_CHECKING:
     from persuadable.value import Estimate
-    from persuadable.value.gating import GateRules, Verdict
+    from persuadable.value.gating import GateRules, Sensitivity, Verdict
 
 __all__ = ["decision_card", "write_decision_card"]
 
 TONES = {"GO": "good", "NO_GO": "bad", "EXPERIMENT": "unclear"}
 WORDS = {"GO": "GO", "NO_GO": "NO GO", "EXPERIMENT": "EXPERIMENT"}
 STATUS = {"pass": "passed", "warn": "look", "fail": "failed", "not-applicable": "n/a"}
+CODED = re.compile(r"(\(?OPE-\d{3}\)?)")
 ESTIMATORS = {"dm": "DM", "ips": "IPS", "snips": "SNIPS", "dr": "DR"}
 
 
 def decision_card(verdict: Verdict) -> str:
-    """The card as HTML text, complete in itself: no script, nothing loaded, every text escaped."""
+    """The card as HTML text, complete in itself: no script, nothing loaded, every text escaped.
+
+    Raises:
+        ParameterError: something else than a verdict.
+    """
     import persuadable
 
+    _require_verdict(verdict)
     page = environment().get_template("decision.html.j2")
     return page.render(
         verdict=verdict,
@@ -35,9 +42,10 @@ def decision_card(verdict: Verdict) -> str:
         tone=TONES[verdict.decision],
         word=WORDS[verdict.decision],
         meaning=_meaning(verdict),
+        reasons=[_coded(reason) for reason in verdict.reasons],
         numbers=_facts(verdict),
         sketches=_sketches(verdict),
-        checks=[{"check": one, "status": STATUS[one.status]} for one in verdict.checks],
+        checks=[{"check": one, "status": STATUS[one.status], "remedy": _coded(one.remedy)} for one in verdict.checks],
         experiment=_experiment(verdict),
         rules=_rules(verdict.rules),
         version=persuadable.__version__,
@@ -53,8 +61,9 @@ def write_decision_card(verdict: Verdict, path: str | Path) -> Path:
         path: the file, such as ``decision.html``; its folder is made where it is missing.
 
     Raises:
-        ParameterError: the path is a folder.
+        ParameterError: the path is a folder, or there is no verdict.
     """
+    _require_verdict(verdict)
     target = Path(path)
     if target.is_dir():
         raise ParameterError(f"{target} is a folder", remedy="Name the file, such as decision.html.")
@@ -63,16 +72,41 @@ def write_decision_card(verdict: Verdict, path: str | Path) -> Path:
     return target
 
 
+def _require_verdict(verdict: object) -> None:
+    from persuadable.value.gating import Verdict
+
+    if not isinstance(verdict, Verdict):
+        raise ParameterError(
+            f"The first argument is {verdict!r}, not a Verdict"[:160],
+            remedy="Pass what value.gate returned, then the path: write_decision_card(verdict, 'decision.html').",
+        )
+
+
+def _coded(text: str) -> list[tuple[bool, str]]:
+    """A sentence in pieces, each with whether it is a code, which must not be broken at its hyphen."""
+    return [(place % 2 == 1, part) for place, part in enumerate(CODED.split(text)) if part]
+
+
 def _meaning(verdict: Verdict) -> str:
     """The decision in a sentence."""
     ours, theirs = verdict.candidate.name, verdict.baseline.name
     if verdict.decision == "GO":
-        return f"On this log {ours} is better than {theirs}. The online readout has the last word."
+        return f"On this log {_beats(verdict)}. The online readout has the last word."
     if verdict.decision == "NO_GO":
         return f"On this log {ours} does not earn the place of {theirs}."
     if any(one.blocks for one in verdict.checks):
         return "This log cannot be trusted to tell. Mend what is named below, or decide between the two by lot."
+    if verdict["OPE-501"].status == "pass":
+        return f"On this log {_beats(verdict)}, but it cannot tell whether every guardrail holds."
     return "This log cannot tell them apart. The experiment below could."
+
+
+def _beats(verdict: Verdict) -> str:
+    """What a difference above the margin says."""
+    ours, theirs, margin = verdict.candidate.name, verdict.baseline.name, verdict.rules.margin
+    if margin < 0:
+        return f"{ours} is worse than {theirs} by less than {number(-margin, 3)} per head, if at all"
+    return f"{ours} is better than {theirs}" + (f" by more than {number(margin, 3)} per head" if margin else "")
 
 
 def _facts(verdict: Verdict) -> tuple[tuple[str, str, str], ...]:
@@ -89,8 +123,16 @@ def _facts(verdict: Verdict) -> tuple[tuple[str, str, str], ...]:
         ("Difference per head", *told(verdict.difference)),
         (verdict.candidate.name, *told(verdict.candidate)),
         (verdict.baseline.name, *told(verdict.baseline)),
-        ("Effective sample size", number(round(weights.ess)), f"of {verdict.difference.n:,} rows"),
-        ("Λ*", star, "confounding it would take" if applies else "no verdict to undo"),
+        (
+            "Effective sample size",
+            number(round(weights.ess)),
+            f"of {verdict.difference.n:,} rows, for {weights.policy}",
+        ),
+        (
+            "Λ*",
+            star,
+            "confounding it would take; any will do where a machine drew lots" if applies else "no verdict to undo",
+        ),
     )
 
 
@@ -133,14 +175,15 @@ def _overlap(verdict: Verdict) -> Sketch:
 
 def _confounding(verdict: Verdict) -> Sketch:
     found = verdict.sensitivity
-    grid = found.grid.tolist()
+    grid = [one for one in found.grid.tolist() if one <= _farthest(found)]
+    k = len(grid)
     blue, red = PALETTE[0], PALETTE[3]
     tipping = found.tipping
     shown = found.verdict is not None and tipping <= grid[-1]
     return lines(
         [
-            Line(grid, found.upper.tolist(), found.upper.tolist(), found.surely_below.tolist(), red),
-            Line(grid, found.lower.tolist(), found.surely_above.tolist(), found.lower.tolist(), blue),
+            Line(grid, found.upper[:k].tolist(), found.upper[:k].tolist(), found.surely_below[:k].tolist(), red),
+            Line(grid, found.lower[:k].tolist(), found.surely_above[:k].tolist(), found.lower[:k].tolist(), blue),
         ],
         title="The difference under unlogged confounding",
         reading="Its bounds, if the true odds of an action may be Λ times the logged ones, or 1/Λ. The bands are their "
@@ -152,6 +195,12 @@ def _confounding(verdict: Verdict) -> Sketch:
     )
 
 
+def _farthest(found: Sensitivity) -> float:
+    """The largest Λ drawn: one of the grid with Λ* well within it, and 2 where there is no verdict to undo."""
+    wanted = 2.0 if found.verdict is None else max(1.2, 1.0 + 2.5 * (found.tipping - 1.0))
+    return min((float(one) for one in found.grid if one >= wanted - 1e-9), default=float(found.grid[-1]))
+
+
 def _power(verdict: Verdict) -> Sketch:
     plan = verdict.experiment
     assert plan is not None
@@ -159,7 +208,9 @@ def _power(verdict: Verdict) -> Sketch:
     return lines(
         [Line([float(units) for units in curve.units], curve.power)],
         title="The experiment's power",
-        reading=f"Probability of finding a difference of {number(plan.effect, 3)} per head, by the units enrolled.",
+        reading=f"Probability of finding a difference of {number(plan.effect, 3)} per head"
+        + (f" to lie above the margin of {number(plan.margin, 3)}" if plan.margin else "")
+        + ", by the units enrolled.",
         x="units in both arms",
         y="power",
         at=(float(plan.units), f"{plan.units:,} units"),
@@ -175,9 +226,12 @@ def _experiment(verdict: Verdict) -> tuple[tuple[str, str, str], ...]:
     watch = plan.monitoring
     ends = ", ".join(f"{boundary:.2f}" for boundary in watch.boundaries)
     arms = plan.arms
+    told = f"per head, with {percent(plan.power, 0)} probability"
+    if plan.margin:
+        told += f"; held against the margin of {number(plan.margin, 3)}"
     return (
         ("Units", f"{plan.units:,}", f"{baseline:,} baseline, {candidate:,} candidate"),
-        ("Finds", number(plan.effect, 3), f"per head, with {percent(plan.power, 0)} probability"),
+        ("Finds", number(plan.effect, 3), told),
         ("Policies differ on", percent(arms.active), "of the units; only these count"),
         (
             "CUPED takes away",

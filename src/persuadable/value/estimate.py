@@ -21,7 +21,7 @@ Codes = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number estimated from a log, with its normal interval.
+    """A number estimated from a log, with its interval.
 
     Attributes:
         value: the estimate.
@@ -32,6 +32,8 @@ class Estimate:
         ess: effective sample size, where rows count unequally.
         name: what is estimated.
         unit: in what it is measured.
+        tested: whether 0 is a question, asked of a normal distribution: printing then tells p. Not so for the level of
+            a policy, which nobody thinks is 0, nor beside an interval of another kind, which p might contradict.
     """
 
     value: float
@@ -42,6 +44,7 @@ class Estimate:
     ess: float | None = None
     name: str = ""
     unit: str = ""
+    tested: bool = True
 
     @classmethod
     def normal(
@@ -54,15 +57,16 @@ class Estimate:
         ess: float | None = None,
         name: str = "",
         unit: str = "",
+        tested: bool = True,
     ) -> Estimate:
         """An estimate with the interval value ± z · stderr.
 
         Raises:
-            ParameterError: alpha outside (0, 1).
+            ParameterError: alpha outside (0, 0.5].
         """
         value, stderr = float(value), float(stderr)
         half = normal_quantile(alpha) * stderr
-        return cls(value, stderr, (value - half, value + half), alpha, n, ess, name, unit)
+        return cls(value, stderr, (value - half, value + half), alpha, n, ess, name, unit, tested)
 
     @classmethod
     def from_influence(
@@ -76,14 +80,15 @@ class Estimate:
         ess: float | None = None,
         name: str = "",
         unit: str = "",
+        tested: bool = True,
     ) -> Estimate:
         """An estimate whose standard error comes from its influence function (n,); see ``influence_stderr``."""
         stderr = influence_stderr(psi, clusters=clusters, weight=weight)
-        return cls.normal(value, stderr, alpha=alpha, n=int(psi.shape[0]), ess=ess, name=name, unit=unit)
+        return cls.normal(value, stderr, alpha=alpha, n=int(psi.shape[0]), ess=ess, name=name, unit=unit, tested=tested)
 
     @property
     def p_value(self) -> float:
-        """Two-sided normal p-value against 0."""
+        """Two-sided p-value against 0 of the normal approximation value/stderr, whatever kind the interval is."""
         if self.stderr == 0:
             return 1.0 if self.value == 0 else 0.0
         return float(2 * ndtr(-abs(self.value) / self.stderr))
@@ -93,7 +98,8 @@ class Estimate:
         label = f"{self.name}: " if self.name else ""
         unit = f" {self.unit}" if self.unit else ""
         level = f"{100 * (1 - self.alpha):g}%"
-        evidence = f"{level} interval {lower:.4g} to {upper:.4g}, p = {self.p_value:.2g}, n = {self.n:,}"
+        p = f"p = {self.p_value:.2g}, " if self.tested else ""
+        evidence = f"{level} interval {lower:.4g} to {upper:.4g}, {p}n = {self.n:,}"
         return f"{label}{self.value:.4g}{unit} ({evidence})"
 
 
@@ -101,10 +107,15 @@ def normal_quantile(alpha: float) -> float:
     """z with P(|Z| > z) = alpha.
 
     Raises:
-        ParameterError: alpha outside (0, 1).
+        ParameterError: alpha outside (0, 0.5].
     """
-    if not 0 < alpha < 1:
-        raise ParameterError(f"alpha is {alpha!r}", remedy="Pass a number between 0 and 1, such as 0.05.")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.number) or not 0 < alpha <= 0.5:
+        confidence = isinstance(alpha, float) and 0.5 < alpha < 1
+        meant = f"; for a {alpha:.0%} interval pass alpha={1 - alpha:.3g}" if confidence else ""
+        raise ParameterError(
+            f"alpha is {alpha!r}",
+            remedy=f"Pass the probability that the interval may miss, above 0 and at most 0.5, such as 0.05{meant}.",
+        )
     return float(-ndtri(alpha / 2))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from numpy.typing import ArrayLike
 
 from persuadable.errors import DataError
+from persuadable.log.checks import require_log
 from persuadable.value.estimate import Estimate
 from persuadable.value.policy_value import Judgeable, arm_mean_outcomes, compare
 
@@ -71,6 +72,7 @@ def exploration_paid(
         DataError: the log has no propensities.
         LeakageError, PropensityError, ParameterError: as for ``policy_value``.
     """
+    require_log(log, "exploration_paid")
     if log.propensities is None:
         raise DataError(
             f"The log {log.name!r} does not say with what probabilities it was decided",

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from persuadable.design.power import is_number
 from persuadable.errors import ParameterError
 from persuadable.value.estimate import Estimate, Floats
 
-__all__ = ["Better", "Guardrail", "GuardrailFinding", "check_better", "slack"]
+__all__ = ["Better", "Guardrail", "GuardrailFinding", "check_better", "check_guardrails", "sentence", "slack"]
 
 Better = Literal["higher", "lower"]
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,11 @@ class Guardrail:
 
     def __post_init__(self) -> None:
         check_better(self.better)
+        if not is_number(self.margin):
+            raise ParameterError(
+                f"The margin of the guardrail {self.outcome!r} is {self.margin!r}",
+                remedy="Pass a number, in outcome units or with relative=True as a share: 0.05, not '5%'.",
+            )
         if not 0 <= self.margin < math.inf:
             raise ParameterError(
                 f"The margin of the guardrail {self.outcome!r} is {self.margin!r}",
@@ -72,17 +79,53 @@ class GuardrailFinding:
         return "held" if lower > 0 else "breached" if upper < 0 else "open"
 
     def __str__(self) -> str:
-        lower, upper = self.interval
-        return (
-            f"{self.guardrail}: {self.status} (difference {self.difference.value:+.4g}; "
-            f"{self.slack.value:.4g} from the margin, {lower:.4g} to {upper:.4g})"
-        )
+        told = sentence(self.guardrail, self.baseline.value, self.difference.value, self.slack.value, self.interval)
+        return f"guardrail {self.status}: {told}"
+
+
+def sentence(
+    rail: Guardrail, baseline: float, difference: float, distance: float, interval: tuple[float, float]
+) -> str:
+    """How an outcome changes and how much was allowed: "cost rises by 0.28 (0.266 to 0.294); at most 0.2 was allowed".
+
+    Args:
+        rail: the guardrail.
+        baseline: mean per head under the baseline.
+        difference: candidate − baseline, per head.
+        distance: the ``slack``.
+        interval: of the ``slack``.
+    """
+    way = "fall" if rail.better == "higher" else "rise"
+    if rail.relative:  # the baseline's mean is estimated too, so the interval is that of the distance
+        allowed = f"a {way} of at most {rail.margin:.2%} of the baseline's {_number(baseline)} was allowed"
+        room = f"{_number(abs(distance))} {'within' if distance >= 0 else 'beyond'}"
+        ends = " to ".join(_number(end, "+") for end in interval)
+        return f"{rail.outcome} changes by {_number(difference, '+')}; {allowed}: {room} (room left {ends})"
+    sign = 1.0 if rail.better == "higher" else -1.0
+    low, high = sorted(sign * (end - rail.margin) for end in interval)
+    allowed = f"a {way} of at most {_number(rail.margin)} was allowed"
+    if low > 0 or high < 0:
+        verb, least, most = ("rises", low, high) if low > 0 else ("falls", -high, -low)
+        span = f"by {_number(abs(difference))} ({_number(least)} to {_number(most)})"
+        return f"{rail.outcome} {verb} {span}; {allowed}"
+    span = f"by {_number(difference, '+')} ({_number(low, '+')} to {_number(high, '+')})"
+    return f"{rail.outcome} changes {span}; {allowed}"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """To three significant digits, with a true minus."""
+    return "0" if abs(value) < ROUNDING else f"{value:{sign}.3g}".replace("-", "−")
 
 
 def slack(guardrail: Guardrail, baseline: float, difference: float) -> float:
-    """Distance to the margin: ±(μ_c − μ_b) + margin, with margin · |μ_b| for a relative one."""
+    """Distance to the margin: ±(μ_c − μ_b) + margin, with margin · |μ_b| for a relative one.
+
+    0 where the two differ by rounding: a cost known to the cent is at the margin, not beyond it.
+    """
     sign = 1.0 if guardrail.better == "higher" else -1.0
-    return sign * difference + guardrail.margin * (abs(baseline) if guardrail.relative else 1.0)
+    allowed = guardrail.margin * (abs(baseline) if guardrail.relative else 1.0)
+    distance = sign * difference + allowed
+    return 0.0 if abs(distance) <= ROUNDING * allowed else distance
 
 
 def slack_influence(guardrail: Guardrail, baseline: float, psi_baseline: Floats, psi_difference: Floats) -> Floats:
@@ -91,6 +134,20 @@ def slack_influence(guardrail: Guardrail, baseline: float, psi_baseline: Floats,
     if not guardrail.relative:
         return sign * psi_difference
     return sign * psi_difference + math.copysign(guardrail.margin, baseline) * psi_baseline
+
+
+def check_guardrails(guardrails: object) -> None:
+    """Refuse what is no sequence of guardrails.
+
+    Raises:
+        ParameterError: one guardrail alone, or the name of an outcome in the place of one.
+    """
+    told = list(guardrails) if isinstance(guardrails, list | tuple) else [None]
+    if not all(isinstance(one, Guardrail) for one in told):
+        raise ParameterError(
+            f"guardrails is {guardrails!r}"[:160],
+            remedy="Pass a tuple of them, such as (Guardrail('cost', margin=0.05, better='lower'),).",
+        )
 
 
 def check_better(better: str) -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+from persuadable.design.experiment import ExperimentPlan
+from persuadable.design.power import is_number
 from persuadable.design.sequential import MonitoringKind, always_valid_quantile, monitor
 from persuadable.errors import ParameterError
 from persuadable.value.estimate import normal_quantile
+from persuadable.value.guardrails import Better
 
-if TYPE_CHECKING:
-    from persuadable.design.experiment import ExperimentPlan
-
-__all__ = ["UNPLANNED", "Progress", "alpha_of", "progress"]
+__all__ = ["UNPLANNED", "Progress", "alpha_of", "margin_of", "progress", "require_plan"]
 
 UNPLANNED = 10_000  # units at which the always-valid interval is narrowest where no plan says
 
@@ -95,6 +95,10 @@ def alpha_of(alpha: float | None, plan: ExperimentPlan | None) -> float:
     Raises:
         ParameterError: one that differs from the plan's.
     """
+    if alpha is not None and not (is_number(alpha) and 0 < alpha <= 0.5):
+        raise ParameterError(
+            f"alpha is {alpha!r}", remedy="Pass the probability of a false alarm, such as 0.05 for 95% intervals."
+        )
     if plan is None:
         return 0.05 if alpha is None else alpha
     if alpha is not None and alpha != plan.monitoring.alpha:
@@ -102,3 +106,39 @@ def alpha_of(alpha: float | None, plan: ExperimentPlan | None) -> float:
             f"alpha is {alpha}, the plan's is {plan.monitoring.alpha}", remedy="Leave alpha out: the plan fixed it."
         )
     return plan.monitoring.alpha
+
+
+def margin_of(margin: float | None, plan: ExperimentPlan | None, better: Better) -> float:
+    """The plan's margin, or the one given, or 0: the difference, candidate − baseline, that is decided against.
+
+    Raises:
+        ParameterError: no finite number, one that differs from the plan's, or a plan whose effect lies on the other
+            side of its margin than what is better.
+    """
+    if margin is not None and not (is_number(margin) and math.isfinite(margin)):
+        raise ParameterError(f"margin is {margin!r}", remedy="Pass a finite number, in outcome units per head.")
+    if plan is None:
+        return 0.0 if margin is None else float(margin)
+    if margin is not None and margin != plan.margin:
+        raise ParameterError(
+            f"margin is {margin:g}, the plan's is {plan.margin:g}", remedy="Leave margin out: the plan fixed it."
+        )
+    if plan.margin and (plan.effect > plan.margin) != (better == "higher"):
+        raise ParameterError(
+            f"The plan looks for {plan.effect:g} against a margin of {plan.margin:g}, and better is {better!r}",
+            remedy="Where lower is better, effect and margin are falls: effect=-0.02, margin=-0.01.",
+        )
+    return plan.margin
+
+
+def require_plan(plan: object) -> None:
+    """Refuse what is neither a plan nor None.
+
+    Raises:
+        ParameterError: it is something else, such as a number of units.
+    """
+    if plan is not None and not isinstance(plan, ExperimentPlan):
+        raise ParameterError(
+            f"plan is {plan!r}"[:120],
+            remedy="Pass what design.plan_experiment returned, or None where nothing was planned.",
+        )

@@ -227,9 +227,10 @@ class Plan:
     @classmethod
     def of(cls, log: DecisionLog, policy: Judgeable, name: str | None = None) -> Plan:
         """The plan of a policy, or of an (n, A) table of probabilities."""
+        refuse_class(policy)
         require_held_out(log, policy)
         shape, labels = (log.n, log.n_actions), log.actions.names
-        if isinstance(policy, type) or not isinstance(policy, Policy):
+        if not isinstance(policy, Policy):
             told = name or "the table of probabilities"
             require_table(policy)
             return cls(told, check_probabilities(by_action(policy, labels, told), shape, told, actions=labels))
@@ -243,6 +244,12 @@ class Plan:
         return cls(told, check_probabilities(given, shape, told, actions=labels))
 
 
+def refuse_class(given: Any) -> None:
+    """Refuse a class of policies, which has the attributes of a policy and is none."""
+    if isinstance(given, type):
+        raise ParameterError(f"{given.__name__} is a class, not a policy", remedy=f"Make one: {given.__name__}(…).")
+
+
 def require_table(given: Any) -> None:
     """Refuse what is neither a policy nor a table of numbers."""
     if hasattr(given, "effect"):
@@ -250,8 +257,6 @@ def require_table(given: Any) -> None:
         raise ParameterError(
             f"A {kind} is not a policy", remedy=f"Spend a budget by it: BudgetPolicy({kind}, 0.3).calibrate(log)."
         )
-    if isinstance(given, type):
-        raise ParameterError(f"{given.__name__} is a class, not a policy", remedy=f"Make one: {given.__name__}(…).")
     if hasattr(given, "outcomes") or isinstance(given, str) or not hasattr(given, "__len__"):
         told = f"A {type(given).__name__}" if hasattr(given, "outcomes") else repr(given)
         raise ParameterError(

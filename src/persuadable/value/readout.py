@@ -10,9 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from persuadable.design.srm import SampleRatio
+from persuadable.log.checks import require_log
 from persuadable.value.estimate import Estimate
-from persuadable.value.guardrails import Better, Guardrail, GuardrailFinding, check_better, slack, slack_influence
-from persuadable.value.looks import Progress, alpha_of, progress
+from persuadable.value.guardrails import (
+    Better,
+    Guardrail,
+    GuardrailFinding,
+    check_better,
+    check_guardrails,
+    slack,
+    slack_influence,
+)
+from persuadable.value.looks import Progress, alpha_of, margin_of, progress, require_plan
 from persuadable.value.trial import Contrast, Trial, contrast, covariate_table
 
 if TYPE_CHECKING:
@@ -43,6 +52,7 @@ class Readout:
         lift: the difference over the baseline's mean, None where that is not clearly different from 0.
         always_valid: interval of the difference (adjusted if there is one) that holds at all looks at once.
         interval: the interval that decides, as wide as the plan's monitoring asks.
+        margin: the difference that ``interval`` is held against, candidate − baseline; the plan's.
         progress: looks and width of ``interval``.
         ratio: units in each arm against those planned; None where no plan says.
         active_ratio: the same among the rows on which the arms act differently; None where all rows count.
@@ -64,6 +74,7 @@ class Readout:
     lift: Estimate | None
     always_valid: tuple[float, float]
     interval: tuple[float, float]
+    margin: float
     progress: Progress
     ratio: SampleRatio | None
     active_ratio: SampleRatio | None
@@ -86,12 +97,15 @@ class Readout:
         return 1 - (self.adjusted.stderr / self.difference.stderr) ** 2
 
     def frame(self) -> pl.DataFrame:
-        """One row per outcome and way of reading it; ``lower`` and ``upper`` are those of the deciding interval."""
+        """One row per outcome and way of reading it.
+
+        ``lower`` and ``upper`` are those of the deciding interval, ``margin`` what it is held against (of a guardrail:
+        the worsening allowed). ``p_value`` is that of no difference at a single look, and decides nothing.
+        """
         import polars as pl
 
-        rows = [self._row(self.outcome, "difference", self.difference, self.baseline)]
-        if self.adjusted is not None:
-            rows.append(self._row(self.outcome, "adjusted", self.adjusted, self.baseline))
+        read = [("difference", self.difference), *([] if self.adjusted is None else [("adjusted", self.adjusted)])]
+        rows = [self._row(self.outcome, what, one, self.baseline) | {"margin": self.margin} for what, one in read]
         for finding in self.guardrails:
             rail = finding.guardrail
             row = self._row(rail.outcome, "guardrail", finding.difference, finding.baseline)
@@ -119,7 +133,7 @@ class Readout:
         }
 
     def __str__(self) -> str:
-        level = f"{1 - self.difference.alpha:.0%}"
+        level = f"{100 * (1 - self.difference.alpha):g}%"
         first, second = self.arms
         lines = [
             f"{second} − {first}: {self.outcome} per head; {self.units[1]:,} and {self.units[0]:,} units",
@@ -129,16 +143,17 @@ class Readout:
         if self.adjusted is not None:
             lines.append(_line("adjusted", self.adjusted, self.progress.always))
             lines.append(f"covariates took away {self.reduction or 0.0:.1%} of the variance")
+        lines.append(self._decides())
         if self.lift is not None:
             low, high = self.lift.interval
             lines.append(
                 f"relative to the baseline's {self.baseline.value:.4g}: {self.lift.value:+.2%} "
-                f"({low:+.2%} to {high:+.2%}, one look)"
+                f"({low:+.2%} to {high:+.2%}, one look)".replace("-", "−")
             )
         if self.active < 1:
             lines.append(f"the arms act differently on {self.active:.1%} of the rows; only these are compared")
         if self.crossed:
-            lines.append(f"{self.crossed:,} units have rows in several arms")
+            lines.append(f"units with rows in several arms: {self.crossed:,}")
         lines.append("sizes of the arms not tested: no planned shares" if self.ratio is None else str(self.ratio))
         if self.active_ratio is not None:
             lines.append(f"among the rows compared: {self.active_ratio}")
@@ -146,11 +161,31 @@ class Readout:
         lines.append(f"{self.decision}: {self.conclusion}")
         return "\n".join(lines)
 
+    def _decides(self) -> str:
+        """The interval that decides, where it comes from, and what it is held against."""
+        now, (low, high) = self.progress, self.interval
+        word = {"always-valid": "always valid", "fixed": "one look, at the end"}.get(now.kind, "this look's boundary")
+        side = "above" if self.better == "higher" else "below"
+        which = "" if self.adjusted is None else "adjusted, "
+        return (
+            f"decides: {_signed(low)} to {_signed(high)} ({which}{word}: {now.quantile:.2f} standard errors); "
+            f"to ship it must lie {side} {_margin(self.margin)}"
+        )
+
+
+def _margin(margin: float) -> str:
+    return f"the margin of {_signed(margin)}" if margin else "0"
+
+
+def _signed(value: float) -> str:
+    """With its sign, and a true minus."""
+    return f"{value:+.4g}".replace("-", "−")
+
 
 def _line(label: str, found: Estimate, always: float) -> str:
     (low, high), (wide_low, wide_high) = found.interval, _around(found, always)
-    one, many = f"{low:+.4g} to {high:+.4g}", f"{wide_low:+.4g} to {wide_high:+.4g}"
-    return f"{label:12} {found.value:+12.4g}   {one:28} {many:28}".rstrip()
+    one, many = (f"{_signed(a)} to {_signed(b)}" for a, b in ((low, high), (wide_low, wide_high)))
+    return f"{label:12} {_signed(found.value):>12}   {one:28} {many:28}".rstrip()
 
 
 def _around(found: Estimate, quantile: float) -> tuple[float, float]:
@@ -170,6 +205,7 @@ def readout(
     guardrails: Sequence[Guardrail] = (),
     active: ArrayLike | None = None,
     plan: ExperimentPlan | None = None,
+    margin: float | None = None,
     looks: Sequence[int] = (),
     alpha: float | None = None,
 ) -> Readout:
@@ -179,6 +215,8 @@ def readout(
     interval and one that holds however often one looks. Which interval decides is the plan's business: the boundary
     of the present look for O'Brien–Fleming and Pocock monitoring (the repeated interval of Jennison and Turnbull
     1989), nothing before the end for "fixed", the always-valid one for "always-valid" and where there is no plan.
+    It is held against the plan's margin: the candidate ships where all of it lies on the good side, and is stopped
+    where all of it lies on the other.
     Guardrails are tested for non-inferiority at the same width; as all must hold, they need no correction for being
     several. Units with several rows are clusters, row weights count.
 
@@ -197,20 +235,25 @@ def readout(
         active: (n,) rows on which the two arms act differently, known without the arm (``design.disagreement``); only
             they are compared, and the difference stays per head of all.
         plan: the plan fixed beforehand (``design.plan_experiment``).
+        margin: the difference, candidate − baseline, that must be exceeded (or undercut, where lower is better: a fall
+            of more than 0.01 is −0.01); None is the plan's, or 0.
         looks: units enrolled in the two arms at each earlier look, for O'Brien–Fleming and Pocock.
         alpha: probability the intervals are meant to miss; None is the plan's, or 0.05.
 
     Raises:
         ActionError, DataError: arms, rows or covariates that cannot be used.
-        ParameterError: an argument outside its range, or looks and alpha that do not fit the plan.
+        ParameterError: an argument outside its range, or looks, alpha and margin that do not fit the plan.
         LeakageError: covariates predicted by a model that learned from these rows.
     """
+    require_log(log, "readout")
     check_better(better)
-    level = alpha_of(alpha, plan)
+    require_plan(plan)
+    check_guardrails(guardrails)
+    level, wall = alpha_of(alpha, plan), margin_of(margin, plan, better)
     trial = Trial.of(log, baseline, candidate, arm, shares, active, None if plan is None else plan.arms.share)
     units = trial.units()
     pair = (int(units[trial.pair[0]]), int(units[trial.pair[1]]))
-    now = progress(sum(pair), plan, looks, level)
+    now = progress(trial.enrolled(), plan, looks, level)
     name = outcome or log.primary
     table = None if covariates is None else covariate_table(log, covariates)[trial.rows]
     y = log.outcome(name)[trial.rows]
@@ -228,9 +271,8 @@ def readout(
     ratios = trial.sample_ratio(), None if trial.active is None else trial.take(trial.active).sample_ratio()
     primary = adjusted or difference
     interval = _around(primary, now.quantile)
-    decision, conclusion = conclude(
-        name, better, interval, now, findings, ratios, None if plan is None else plan.effect
-    )
+    effect = None if plan is None else plan.effect
+    decision, conclusion = conclude(name, better, interval, wall, now, findings, ratios, effect)
     return Readout(
         outcome=name,
         better=better,
@@ -242,6 +284,7 @@ def readout(
         lift=_lift(trial, found, mean, level),
         always_valid=_around(primary, now.always),
         interval=interval,
+        margin=wall,
         progress=now,
         ratio=ratios[0],
         active_ratio=ratios[1],
@@ -278,14 +321,17 @@ def conclude(
     outcome: str,
     better: Better,
     interval: tuple[float, float],
+    margin: float,
     now: Progress,
     findings: Sequence[GuardrailFinding],
     ratios: Sequence[SampleRatio | None],
     effect: float | None,
 ) -> tuple[Decision, str]:
     """The decision and its reason, the graver first: arms, guardrails, the outcome itself."""
-    low, high = interval if better == "higher" else (-interval[1], -interval[0])
-    span = f"{interval[0]:+.4g} to {interval[1]:+.4g} {outcome} per head"
+    ends = interval[0] - margin, interval[1] - margin
+    low, high = ends if better == "higher" else (-ends[1], -ends[0])
+    said = _sayings(margin, better)
+    span = f"{_signed(interval[0])} to {_signed(interval[1])} {outcome} per head"
     wrong = [ratio for ratio in ratios if ratio is not None and ratio.mismatch(MISMATCH)]
     if wrong:
         return "INVALID", (
@@ -298,17 +344,34 @@ def conclude(
     if breached:
         return "STOP", f"the candidate breaks the guardrail on {', '.join(breached)}"
     if high < 0:
-        return "STOP", f"the candidate is worse: {span}"
+        return "STOP", f"{said['worse']}: {span}"
     still = [f.guardrail.outcome for f in findings if f.status == "open"]
     if low > 0 and not still:
         rails = f", and every guardrail holds ({len(findings)})" if findings else ""
-        return "SHIP", f"the candidate is better: {span}{rails}"
-    reason = f"the candidate is neither better nor worse: {span}"
+        return "SHIP", f"{said['better']}: {span}{rails}"
+    reason = f"{said['neither']}: {span}"
     if low > 0:
-        reason = f"the candidate is better ({span}), but {', '.join(still)} may still be beyond its margin"
+        reason = f"{said['better']} ({span}), but {', '.join(still)} may still be beyond its margin"
     if now.finished:
-        small = effect is not None and low <= 0 and max(-low, high) < abs(effect)
-        ruled_out = f"; a difference as large as planned for ({abs(effect or 0.0):.4g}) is ruled out" if small else ""
+        planned = None if effect is None else abs(effect - margin)
+        farthest = high if margin else max(-low, high)  # from a margin only one side was planned for
+        small = planned is not None and low <= 0 and farthest < planned
+        told = effect if margin else abs(effect or 0.0)
+        ruled_out = f"; a difference as large as planned for ({told:.4g}) is ruled out" if small else ""
         return "UNDECIDED", f"all {now.planned:,} planned units are enrolled and {reason}{ruled_out}"
     so_far = "" if now.planned is None else f" of {now.planned:,}"
     return "CONTINUE", f"after {now.units:,}{so_far} units {reason}"
+
+
+def _sayings(margin: float, better: Better) -> dict[str, str]:
+    """What the deciding interval says of the candidate."""
+    if margin == 0:
+        words = {"better": "better", "worse": "worse", "neither": "neither better nor worse"}
+        return {key: f"the candidate is {word}" for key, word in words.items()}
+    above, below = ("above", "below") if better == "higher" else ("below", "above")
+    wall = _margin(margin)
+    return {
+        "better": f"the difference lies {above} {wall}",
+        "worse": f"the difference lies {below} {wall}",
+        "neither": f"the interval takes in {wall}",
+    }

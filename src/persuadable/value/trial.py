@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from persuadable.design.balance import indicators
 from persuadable.design.cuped import adjusted_means
+from persuadable.design.power import is_number
 from persuadable.design.srm import SampleRatio, sample_ratio, varying_sample_ratio
 from persuadable.errors import ActionError, DataError, ParameterError
 from persuadable.value.estimate import Estimate, Floats
@@ -148,6 +149,10 @@ class Trial:
         """(K,) units in each arm; a unit with rows in several arms counts in each."""
         return np.asarray(self._seen().sum(axis=0), dtype=np.intp)
 
+    def enrolled(self) -> int:
+        """How many units have rows in either of the two arms compared."""
+        return int(self._seen()[:, list(self.pair)].any(axis=1).sum())
+
     def crossed(self) -> int:
         """How many units have rows in more than one arm."""
         return 0 if self.clusters is None else int((self._seen().sum(axis=1) > 1).sum())
@@ -172,7 +177,8 @@ class Trial:
             return None
         constant = bool((self.chances == self.chances[0]).all())
         if constant and not self.crossed():
-            return sample_ratio(self.units(), self.chances[0])
+            possible = self.chances[0] > 0  # in a part of a log an arm may have had no chance
+            return sample_ratio(self.units()[possible], self.chances[0, possible])
         return varying_sample_ratio(self.arm, self.chances, self.clusters)
 
 
@@ -271,8 +277,8 @@ def _named(names: Sequence[str], label: str | int | None, role: str) -> int:
 
 
 def _shares(names: Sequence[str], shares: Mapping[Any, float]) -> Floats:
-    told = {str(label): float(share) for label, share in shares.items()}
-    if set(told) != set(names) or not all(0 < share < np.inf for share in told.values()):
+    told = {str(label): share for label, share in shares.items()}
+    if set(told) != set(names) or not all(is_number(share) and 0 < share < np.inf for share in told.values()):
         raise ParameterError(
             f"shares are {dict(shares)}, the arms {list(names)}", remedy="Pass a share above 0 for every arm."
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from persuadable.errors import DataError
+from persuadable.errors import DataError, ParameterError
 from persuadable.log import DecisionLog
 from persuadable.policies import BudgetPolicy, TreatAll, TreatNone
 from persuadable.policies.base import actions_at
@@ -39,12 +39,24 @@ def test_it_can_be_read(told):
     x = np.array([[1.0], [3.0], [-1.0], [-3.0]])
     found = exploration_cost(x, EpsilonFloor(TreatNone(), 0.1), TreatNone(), told(), cost=[0.0, 0.5])
     assert str(found) == (
-        "treat none, at least 0.1 each against treat none: forgoes 0 a head (predicted), costs +0.05 a head, treats "
-        "10.0% instead of 0.0%; every eligible action has at least 0.1; of its rows 90% would count for judging treat "
-        "none, and at least 10.0% for any other policy"
+        "treat none, at least 0.1 each, against treat none\n"
+        "  forgoes 0 a head (predicted)\n"
+        "  costs +0.05 a head\n"
+        "  treats 10.0% instead of 0.0%\n"
+        "  gives every eligible action at least 0.1\n"
+        "  of its rows 90% would count for judging treat none\n"
+        "  and at least 10.0% for any other policy"
     )
     assert found.frame().row(0, named=True)["extra_spend"] == pytest.approx(0.05)
-    assert "a head, treats" not in str(exploration_cost(x, TreatAll(), TreatAll(), told()))
+    assert "costs" not in str(exploration_cost(x, TreatAll(), TreatAll(), told()))
+
+
+def test_the_two_policies_in_each_others_place_are_refused(told):
+    x = np.array([[1.0], [-1.0]])
+    with pytest.raises(ParameterError, match=r"treat none gives some eligible actions probability 0.*explores first"):
+        exploration_cost(x, TreatNone(), EpsilonFloor(TreatNone(), 0.1), told())
+    alike = exploration_cost(x, EpsilonFloor(TreatNone(), 0.1), EpsilonFloor(TreatNone(), 0.2), told())
+    assert alike.least_probability == pytest.approx(0.1), "two that explore have no order"
 
 
 def test_eligibility_and_weights_count(told):

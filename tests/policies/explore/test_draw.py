@@ -75,6 +75,13 @@ def test_an_old_salt_would_make_the_propensities_wrong():
     assert low <= again <= high
 
 
+def test_percentages_are_recognised():
+    with pytest.raises(DataError, match=r"are no distribution \(row 1\).*are they percentages\? Divide by 100"):
+        draw([[0.4, 0.6], [40.0, 60.0]], ["a", "b"], "may")
+    with pytest.raises(DataError, match=r"are no distribution \(row 0\)\. Probabilities lie in \[0, 1\][^?]*$"):
+        draw([[0.2, 0.3]], ["a"], "may")
+
+
 def test_a_log_is_replayed_and_what_was_changed_is_found():
     rng = np.random.default_rng(0)
     p = rng.dirichlet([1, 1], size=200)
@@ -89,7 +96,8 @@ def test_a_log_is_replayed_and_what_was_changed_is_found():
     bad = DecisionLog.from_arrays(rng.normal(size=(200, 2)), forged, action * 1.0, propensity=p, unit=who)
     found = replay(bad, "may")
     assert found.differ.tolist() == [3, 17]
-    assert str(found) == "2 of 200 decisions differ from what was logged, the first in row 3."
+    assert str(found).startswith("2 of 200 decisions differ from what was logged, the first in row 3. Check the salt,")
+    assert "do not rely on these propensities" in str(found)
     assert replay(log, "june").differ.size > 0
 
 
@@ -117,6 +125,12 @@ def test_units_that_cannot_be_told_apart_for_sure_are_refused(unit):
 def test_one_row_of_probabilities_per_unit():
     with pytest.raises(DataError, match=r"shape \(2, 2\) for 3 units"):
         draw(np.full((2, 2), 0.5), [1, 2, 3], "may")
+
+
+@pytest.mark.parametrize("row", [[np.nan, np.nan], [1.5, -0.5], [0.5, 0.4]])
+def test_what_is_no_distribution_draws_nothing(row):
+    with pytest.raises(DataError, match=r"are no distribution \(row 1\)"):
+        draw([[0.5, 0.5], row], [1, 2], "may")
 
 
 def test_it_is_this_hash():

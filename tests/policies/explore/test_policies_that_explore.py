@@ -136,6 +136,24 @@ def test_a_change_after_calibrating_is_noticed(kind, told):
         policy.probabilities(x, 3)
 
 
+@pytest.mark.parametrize(
+    ("weight", "match"),
+    [
+        ([1.0, 1.0], "weight has 2 rows, the features have 3"),
+        ([1.0, math.nan, 1.0], "'weight' holds nan"),
+        ([1.0, 0.0, 1.0], "weights must be positive"),
+    ],
+)
+def test_weights_that_are_none_are_refused(weight, match, kind, told):
+    with pytest.raises(DataError, match=match):
+        kind(told(2), 0.3).calibrate(np.zeros((3, 2)), 3, weight=weight)
+
+
+def test_without_units_there_is_nothing_to_calibrate_on(kind, told):
+    with pytest.raises(DataError, match="no units to calibrate on"):
+        kind(told(2), 0.3).calibrate(np.zeros((0, 2)), 3)
+
+
 def test_features_alone_do_not_tell_how_many_actions_there_are(told):
     with pytest.raises(DataError, match="Pass n_actions="):
         Softmax(told(), 1.0).calibrate(units()[0])
@@ -188,6 +206,14 @@ class Wrong:
 def test_a_base_policy_that_is_none_is_refused(row):
     with pytest.raises(DataError, match=r"wrong gives the probabilities .*no probability distribution \(row 0\)"):
         EpsilonFloor(Wrong(row)).probabilities([[0.0]], 2)
+
+
+def test_a_base_policy_that_counts_in_float32_is_none_the_worse():
+    row = np.array([0.7, 0.2, 0.1], dtype=np.float32)
+    assert abs(row.astype(np.float64).sum() - 1) > 1e-9
+    p = EpsilonFloor(Wrong(row), floor=0.05).probabilities([[0.0]], 3)
+    assert p.sum() == pytest.approx(1.0, abs=1e-15)
+    assert p[0] == pytest.approx([0.7, 0.2, 0.1])
 
 
 def test_a_base_policy_that_forgets_eligibility_is_refused():

@@ -22,6 +22,7 @@ from persuadable.errors import (
 )
 from persuadable.log import DecisionLog
 from persuadable.policies import ClassificationPolicy, Policy
+from persuadable.policies.explore import EpsilonFloor
 from persuadable.policies.tree.classify import _best_of
 from persuadable.value import policy_value
 from persuadable.worlds import RandomisedTrial
@@ -224,6 +225,8 @@ def test_refusals():
         policy.probabilities(log.features, 3)
     with pytest.raises(NotFittedError):
         policy.to_dict()
+    with pytest.raises(NotFittedError):
+        EpsilonFloor(policy).probabilities(log.features, 3)
     with pytest.raises(ParameterError, match="share"):
         ClassificationPolicy(share=2).fit(log, scores=scores)
     with pytest.raises(ParameterError, match="cost or a break-even"):

@@ -22,7 +22,7 @@ from persuadable.errors import (
     PropensityError,
 )
 from persuadable.log import DecisionLog
-from persuadable.policies import Policy, PolicyTree, net_scores
+from persuadable.policies import ClassificationPolicy, Policy, PolicyTree, net_scores
 from persuadable.policies.tree.grow import settled
 from persuadable.policies.tree.rules import Branch, Leaf, Split
 from persuadable.response import cross_fit_arms
@@ -54,6 +54,43 @@ def grown(n=300, seed=0, arms=3, **settings):
     scores = rng.normal(size=(n, arms)).round(3)
     log = DecisionLog.from_arrays(x, np.arange(n) % arms, rng.normal(size=n))
     return PolicyTree(min_leaf=5, **settings).fit(log, scores=scores), log, scores
+
+
+def test_a_frame_is_no_log():
+    log = grown()[1]
+    for policy in (PolicyTree(), ClassificationPolicy()):
+        match = rf"a polars frame, not a DecisionLog \({type(policy).__name__}\.fit\)"
+        with pytest.raises(ParameterError, match=match):
+            policy.fit(log.frame())
+
+
+def test_leaves_that_do_the_same_are_one():
+    tree, log, _ = grown(share=0.0)
+    assert isinstance(tree.tree_, Leaf)
+    assert [(rule.who, rule.does) for rule in tree.rules()] == [("everybody", log.actions.names[0])]
+    assert (tree.leaf_rows_.tolist(), tree.expected_share_) == ([log.n], 0.0)
+    for share in (0.1, 0.3, 0.6):
+        tree, log, scores = grown(share=share)
+
+        def siblings(node):
+            if isinstance(node, Leaf):
+                return []
+            both = isinstance(node.left, Leaf) and isinstance(node.right, Leaf)
+            return [(node.left.index, node.right.index)] if both else siblings(node.left) + siblings(node.right)
+
+        for one, other in siblings(tree.tree_):
+            assert (tree.probabilities_[one] != tree.probabilities_[other]).any()
+        p = tree.probabilities(log.features, 3)
+        assert (p * scores).sum(axis=1).mean() == pytest.approx(tree.worth_)
+        assert p[:, 1:].sum(axis=1).mean() == pytest.approx(tree.expected_share_)
+
+
+def test_too_few_rows_for_a_question_are_told():
+    log = grown()[1]
+    tree = PolicyTree(min_leaf=99_999).fit(log, scores=np.zeros((log.n, 3)))
+    assert "It asks nothing: 300 rows do not make two leaves of min_leaf=99,999." in str(tree)
+    assert "every question" not in str(tree)
+    assert "asks nothing" not in str(PolicyTree(min_leaf=150).fit(log, scores=np.zeros((log.n, 3))))
 
 
 def test_a_best_policy_that_is_a_tree_is_found():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from persuadable.effects.arrays import Effects
 from persuadable.errors import DataError, LeakageError
 from persuadable.log import DecisionLog
 from persuadable.policies import RandomPolicy, RankPolicy
+from persuadable.value.gating.agreement import agreement
 from persuadable.value.gating.evidence import by_arm_means, gather
 from persuadable.value.policy_value import arm_mean_outcomes, compare
 from persuadable.worlds import RandomisedTrial
@@ -47,6 +49,33 @@ def test_a_threshold_drawn_from_the_same_rows_counts_in_the_interval():
     mu = arm_mean_outcomes(two)
     _, _, difference = gather(two, policy, RandomPolicy(0.3), q_hat=mu).answer(0.05)
     assert difference.stderr == pytest.approx(compare(two, policy, RandomPolicy(0.3), mu=mu).stderr)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_some_may_not_get_changes_nothing_for_policies_that_keep_to_it(weighted):
+    """Eligibility makes propensities of 0: the threshold's sampling counts all the same, and SNIPS is no less right."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1_500, 2))
+    allowed = np.column_stack([np.ones(1_500, dtype=bool), x[:, 1] > -0.5])
+    action = np.where(allowed[:, 1], rng.integers(0, 2, 1_500), 0)
+    e = np.where(allowed[:, 1], 0.5, 0.0)
+    log = DecisionLog.from_arrays(
+        x,
+        action,
+        x[:, 0] + 2 * action * x[:, 0] + rng.normal(size=1_500),
+        propensity=np.column_stack([1 - e, e]),
+        eligible=allowed,
+        weight=rng.uniform(0.5, 2, 1_500) if weighted else None,
+    )
+    policy, q = RankPolicy(lambda features: features.values[:, 0], 0.3).calibrate(log), np.zeros((1_500, 2))
+    evidence = gather(log, policy, RandomPolicy(0.3), q_hat=q)
+    expected = compare(log, policy, RandomPolicy(0.3), mu=q)
+    assert evidence.answer(0.05)[2].interval == pytest.approx(expected.interval)
+    found = agreement(evidence)
+    assert list(found.estimates) == ["dm", "ips", "snips", "dr"]
+    assert found.estimates["snips"].value == pytest.approx(
+        compare(log, policy, RandomPolicy(0.3), method="snips").value
+    )
 
 
 def test_row_weights_and_units_count():
@@ -172,3 +201,5 @@ def test_rows_that_fitted_a_policy_are_refused():
 
     with pytest.raises(LeakageError, match="fitted"):
         gather(log, Fitted(0.3), RandomPolicy(0.5), q_hat=np.zeros(2))
+    with pytest.raises(LeakageError, match="the learner behind"):
+        gather(log, RandomPolicy(0.3), RandomPolicy(0.5), q_hat=Effects.of(np.zeros((log.n, 2)), log.fingerprint))

@@ -88,7 +88,39 @@ def test_without_a_worthwhile_difference_it_looks_for_what_this_log_could_not_te
     half = 1.959964 * verdict.difference.stderr
     assert verdict.experiment.effect == pytest.approx(max(abs(verdict.difference.value), half))
     broken = run(make(true=lambda x: np.full(len(x), 0.6)), rules=GateRules(margin=0.1))
-    assert broken.experiment.effect == pytest.approx(broken.difference.value - 0.1)
+    assert broken.experiment.effect == pytest.approx(broken.difference.value)  # as far above the margin as it seems
+    worse = run(make(effect=-0.5, true=lambda x: np.full(len(x), 0.6)), rules=GateRules(margin=0.1))
+    assert worse.experiment.effect == pytest.approx(0.1 + (0.1 - worse.difference.value))
+    loose = run(make(effect=-0.01), q_hat=q_of(make(), -0.01), rules=GateRules(margin=-0.02))
+    assert loose.experiment.margin == -0.02
+    assert loose.experiment.effect > -0.02
+
+
+def test_the_proposed_experiment_is_held_against_the_gates_margin():
+    """A difference of 0.15 is worth something and the margin is 0.5: no readout of that experiment may ship it."""
+    log = make(effect=0.6)
+    rules = GateRules(margin=0.5, worthwhile=0.6, monitoring="fixed")
+    verdict = run(log, q_hat=q_of(log, 0.6), rules=rules)
+    assert verdict.decision == "EXPERIMENT"
+    plan = verdict.experiment
+    assert (plan.margin, plan.effect) == (0.5, 0.6)
+    # Among those the policies treat differently (0.8 of all) a unit's outcome has variance 1 about the prediction, and
+    # 0.6 must be told from 0.5: N = 0.8 · (1/½ + 1/½) · ((1.96 + 0.84)/(0.6 − 0.5))².
+    assert plan.units == pytest.approx(0.8 * 4 * (2.8016 / 0.1) ** 2, rel=0.1)
+    assert "to lie above the margin of 0.5" in str(verdict)
+    assert json.loads(verdict.to_json())["experiment"]["margin"] == 0.5
+    rng = np.random.default_rng(0)
+    for effect, decision in ((0.15, "STOP"), (0.5, "UNDECIDED"), (0.8, "SHIP")):
+        arm = rng.integers(0, 2, plan.units)
+        y = effect * arm + rng.normal(size=plan.units)
+        trial = DecisionLog.from_arrays(np.zeros((plan.units, 1)), arm, y, propensity=0.5)
+        assert ps.value.readout(trial, plan=plan).decision == decision
+
+
+def test_a_worthwhile_difference_lies_above_the_margin():
+    with pytest.raises(ParameterError, match=r"worthwhile is 0\.01, and the margin to be beaten 0\.06"):
+        GateRules(margin=0.06, worthwhile=0.01)
+    assert GateRules(margin=-0.01, worthwhile=0.0).worthwhile == 0.0
 
 
 def test_an_experiment_is_proposed_even_where_the_log_says_little_of_its_arms():
@@ -105,6 +137,24 @@ def test_an_experiment_is_proposed_even_where_the_log_says_little_of_its_arms():
     plan = ps.value.gate(log, ours, theirs, q_hat=rng.normal(size=(1_000, 2)), rules=GateRules(margin=0.0)).experiment
     assert plan.arms.baseline_sd == pytest.approx(y.std())
     assert plan.arms.active == pytest.approx(0.8 * (x[:, 0] >= 0).mean())
+
+
+@pytest.mark.parametrize("tried", [0, 1, 2, 3, 4])
+def test_a_handful_of_rows_that_did_what_the_candidate_does_leads_to_an_experiment(tried):
+    """Too few to learn from, or to fit a line through: the gate says so, and how noisy arms are it reads off all."""
+    rng = np.random.default_rng(0)
+    n = 1_001
+    x, y, q = rng.normal(size=(n, 2)), rng.normal(size=n), rng.normal(size=(n, 2))
+    action = (np.arange(n) >= n - max(tried, 1)).astype(int)
+    log = DecisionLog.from_arrays(x, action, {"value": y, "cost": y + 1}, propensity=0.003)
+    rows = np.arange(n if tried else n - 1)  # a part of a log may have lost an arm
+    log, q = log.take(rows), q[rows]
+    rules = GateRules(guardrails=(Guardrail("cost", 1.0, "lower"),))
+    verdict = run(log, share=(1.0, 0.0), q_hat=q, rules=rules)
+    assert (verdict["OPE-202"].status, verdict.decision) == ("fail", "EXPERIMENT")
+    assert verdict["OPE-202"].measured == pytest.approx(tried)
+    assert ("snips" in verdict.diagnostics.agreement.estimates) == (tried > 0)
+    assert verdict.experiment.arms.baseline_sd == pytest.approx(log.outcome().std())
 
 
 def test_a_margin_must_be_beaten():
@@ -154,10 +204,29 @@ def test_a_guardrail_reaches_as_far_as_what_was_never_tried_may_go():
     )
     share = (log.features.values[:, 1] > 2.7).mean()
     verdict = run(log, rules=GateRules(guardrails=(Guardrail("cost", 1.0, "lower"),)))
-    told = [float(one.replace("−", "-")) for one in re.findall(r"[+−]\d[.\d]*\d", verdict["OPE-502"].finding)]
-    # A cost known for sure has no sampling error but that of who is in the log: 1 − 0.8·(1 − share), less 0.8·share.
-    known = 1 - 0.8 * (1 - share)
-    assert told[:3] == pytest.approx([known, known - 0.8 * share, known], abs=2e-3)
+    told = re.match(
+        r"cost rises by ([\d.]+) \(([\d.]+) to ([\d.]+)\); a rise of at most 1 was", verdict["OPE-502"].finding
+    )
+    # A cost known for sure has no sampling error but that of who is in the log: 0.8·(1 − share), and 0.8·share more.
+    known = 0.8 * (1 - share)
+    assert [float(one) for one in told.groups()] == pytest.approx([known, known, known + 0.8 * share], abs=2e-3)
+
+
+def test_a_relative_guardrail_is_a_share_of_all_of_the_baseline_tried_or_not():
+    """Half of either policy is a treatment nobody tried; the other half costs 1 under both, by hand."""
+    rng = np.random.default_rng(1)
+    n = 2_000
+    action = np.append(rng.integers(0, 2, n), 2)
+    propensity = np.tile([0.5, 0.5, 0.0], (n + 1, 1))
+    propensity[n] = [0.25, 0.25, 0.5]
+    outcomes = {"value": action + rng.normal(size=n + 1), "cost": 1 + 0.01 * rng.normal(size=n + 1)}
+    log = DecisionLog.from_arrays(rng.normal(size=(n + 1, 1)), action, outcomes, propensity=propensity)
+    log = log.take(slice(0, n))
+    ours, theirs = (np.tile(p, (n, 1)) for p in ([0.1, 0.4, 0.5], [0.4, 0.1, 0.5]))
+    rules = GateRules(guardrails=(Guardrail("cost", 0.1, "lower", relative=True),))
+    verdict = ps.value.gate(log, ours, theirs, q_hat=np.array([0.0, 1.0, 2.0]), rules=rules)
+    assert verdict["OPE-502"].measured == pytest.approx(0.1, abs=5e-3)
+    assert verdict["OPE-502"].status == "pass"
 
 
 def test_where_neither_policy_differs_missing_support_is_nobodys_business():
@@ -303,6 +372,17 @@ def test_diagnostics_of_the_weights_by_hand():
     assert found.mass.frame()["propensity"][0] == "never tried"
 
 
+def test_a_float32_propensity_lies_in_the_bin_of_the_number_it_stands_for():
+    rng = np.random.default_rng(0)
+    table = np.tile(np.array([0.9, 0.1], dtype=np.float32), (N, 1))
+    log = DecisionLog.from_arrays(
+        rng.normal(size=(N, 1)), (rng.random(N) < 0.1).astype(int), rng.normal(size=N), propensity=table
+    )
+    assert log.propensity()[0, 1] > 0.1
+    mass = ps.value.diagnose(log, RandomPolicy(0.4), RandomPolicy(0.2), q_hat=np.zeros(2)).mass
+    assert mass.candidate[mass.labels.index("5% to 10%")] == pytest.approx(0.4)
+
+
 def test_estimates_stand_side_by_side_with_paired_contrasts():
     log = make()
     verdict = run(log)
@@ -404,10 +484,44 @@ def test_rows_in_another_order_get_the_same_answer():
     assert other.decision == one.decision
 
 
+def test_one_placebo_may_be_named_without_a_list():
+    log = make(n=500)
+    one, listed = run(log, placebo="before"), run(log, placebo=["before"])
+    assert one["OPE-304"] == listed["OPE-304"]
+    assert one["OPE-304"].measured is not None
+
+
+def test_a_warning_of_confounding_says_where_it_does_not_matter():
+    log = make(effect=0.08, seed=3, n=8_000)
+    rules = GateRules(min_lambda=3.0)
+    logged = run(log, q_hat=q_of(log, 0.08), rules=rules)
+    estimated = run(log.with_propensities(log.propensity()), q_hat=q_of(log, 0.08), rules=rules)
+    assert "If a machine drew lots" in logged["OPE-601"].finding
+    assert "machine" not in estimated["OPE-601"].finding
+
+
+def test_arguments_in_another_order_are_named():
+    log = make(n=500)
+    frame = log.frame()
+    table = np.tile([0.5, 0.5], (log.n, 1))
+    for judge in (ps.value.gate, ps.value.diagnose, ps.value.sensitivity):
+        with pytest.raises(ParameterError, match=f"a polars frame, not a DecisionLog .{judge.__name__}"):
+            judge(frame, table, table)
+        with pytest.raises(ParameterError, match="of type ndarray, not a DecisionLog"):
+            judge(table, log, table)
+    with pytest.raises(ParameterError, match="rules is a dict, not GateRules"):
+        run(log, rules={"margin": 0.1})
+    with pytest.raises(ParameterError, match=r"margin is '0\.1'"):
+        ps.value.sensitivity(log, table, RandomPolicy(0.1), margin="0.1")
+
+
 def test_what_cannot_be_judged_is_refused():
     log = make(n=500)
     with pytest.raises(DataError, match="do the same on every row"):
         run(log, share=(0.3, 0.3))
+    narrow = np.tile(np.array([0.7, 0.3], dtype=np.float32), (log.n, 1))
+    with pytest.raises(DataError, match="do the same on every row"):
+        ps.value.gate(log, narrow, RandomPolicy(0.3), q_hat=np.zeros(2))
     flat = DecisionLog.from_arrays(log.features, log.action, np.ones(log.n), propensity=0.5)
     with pytest.raises(DataError, match="'outcome' is 1 on every row"):
         run(flat)
@@ -434,8 +548,19 @@ def test_what_cannot_be_judged_is_refused():
         ({"bins": 0}, "bins is 0"),
         ({"looks": 2.5}, "looks is 2.5"),
         ({"worthwhile": -1.0}, "worthwhile is -1"),
+        ({"worthwhile": "much"}, "worthwhile is 'much'"),
+        ({"alpha": 0.95}, "alpha is 0.95.*at most 0.5"),
+        ({"margin": "1%"}, "margin is '1%'.*outcome units"),
+        ({"min_ess": "200"}, "min_ess is '200'"),
+        ({"max_unsupported": 5}, "divide by 100"),
+        ({"bins": True}, "bins is True"),
+        ({"outcome_range": "01"}, "outcome_range is '01'"),
+        ({"guardrails": ("cost",)}, r"guardrails is \('cost',\)"),
+        ({"guardrails": Guardrail("cost", 1.0)}, "Pass a tuple of them"),
         ({"outcome_range": (1.0, 0.0)}, "outcome_range is"),
         ({"monitoring": "daily"}, "monitoring is 'daily'"),
+        ({"monitoring": "fixed", "looks": 3}, "looks is 3 with monitoring='fixed'"),
+        ({"power": 0.02}, "power is 0.02, no more than alpha / 2"),
     ],
 )
 def test_thresholds_outside_their_range_are_refused(told, match):

@@ -745,3 +745,55 @@ def test_rows_that_fitted_the_policy_are_refused():
     policy.learner.fitted_on = log.fingerprint
     with pytest.raises(LeakageError, match="rows offered for judging also fitted"):
         estimate(log, policy, estimators="ips")
+
+
+def test_a_name_that_was_not_estimated_is_refused_with_those_that_were():
+    log, p, _ = make(arms=2)
+    found = estimate(log, p, estimators=["ips", "snips"])
+    with pytest.raises(KeyError) as refused:
+        found["DR"]
+    assert str(refused.value) == "There is no estimate 'DR'. Estimated were ['ips', 'snips']."
+    assert "dr" not in found
+    assert found.get("dr") is None
+    with pytest.raises(ParameterError, match=r"no outcome 'clicks'\. Estimated were \['spend', 'visits'\]"):
+        estimate_outcomes(log, p, estimators="ips")["clicks"]
+
+
+def test_several_outcomes_print_as_their_tables():
+    log, p, _ = make(arms=2)
+    found = estimate_outcomes(log, p, estimators=["ips", "snips"])
+    assert str(found) == f"{found['spend']}\n\n{found['visits']}"
+
+
+def test_only_a_normal_difference_prints_a_p_value():
+    log, p, _ = make(arms=2)
+    assert "p = " not in str(estimate(log, p, estimators="ips")["ips"])
+    difference = estimate_difference(log, p, p[:, ::-1], estimators="ips")["ips"]
+    assert f"p = {difference.p_value:.2g}" in str(difference)
+    for kind in ("bootstrap", "anytime"):
+        assert "p = " not in str(estimate_difference(log, p, p[:, ::-1], estimators="ips", interval=kind)["ips"])
+    assert "p = " not in str(policy_value(log, p, method="ips").estimate)
+    assert "p = " in str(compare(log, p, p[:, ::-1], method="ips").difference)
+
+
+def test_shares_that_stood_in_for_propensities_are_told():
+    log, p, _ = make(arms=2)
+    bare = DecisionLog.from_arrays(log.features, log.action, log.outcome())
+    told = "propensities: the arms' shares"
+    assert told in str(estimate(bare, p, estimators="ips")).splitlines()[0]
+    assert told in str(estimate_difference(bare, p, p[:, ::-1], estimators="ips")).splitlines()[0]
+    assert told not in str(estimate(log, p, estimators="ips"))
+
+
+def test_a_mean_weight_far_from_1_is_told():
+    """Propensities that say 0.9 where it was 0.5: the weights of a policy that does the same have the mean 0.5/0.9."""
+    rng = np.random.default_rng(0)
+    action = rng.integers(0, 2, 2_000)
+    wrong = np.tile([0.1, 0.9], (2_000, 1))
+    log = DecisionLog.from_arrays(rng.normal(size=(2_000, 1)), action, rng.normal(size=2_000), propensity=wrong)
+    always = np.tile([0.0, 1.0], (2_000, 1))
+    off = estimate(log, always, estimators=["ips", "snips"])
+    assert off.mean_weight == pytest.approx(0.5 / 0.9, abs=0.03)
+    assert "The mean weight is far from 1" in str(off)
+    right = log.with_propensities(np.full((2_000, 2), 0.5))
+    assert "far from 1" not in str(estimate(right, always, estimators=["ips", "snips"]))

@@ -228,7 +228,10 @@ def test_value_over_cost_of_a_policy(shop):
     w = shop.weight * (shop.action == 1) / shop.propensities[:, 1]
     assert found.value == pytest.approx((w @ shop.outcome("sales")) / (w @ shop.outcome("cost")), rel=1e-12)
     assert found.holds(1.5)
-    assert found.name == "sales per cost"
+    assert found.name == "sales per cost of the candidate"
+    first = np.tile([1.0, 0.0, 0.0], (shop.n, 1))
+    more = estimate_ratio(shop, second, first, estimator="snips")
+    assert str(more).startswith("sales per cost of the candidate − the baseline: "), "what is incremental says so"
     rows = ratio(snips(w, shop.outcome("sales")), snips(w, shop.outcome("cost")), clusters=shop.clusters)
     assert found.limits == pytest.approx(rows.limits, rel=1e-9)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from persuadable.errors import DataError
+from persuadable.errors import DataError, ParameterError
 from persuadable.log import DecisionLog
 from persuadable.policies.base import Flags, Floats, Policy, check_eligible, count_rows
 from persuadable.policies.budget import EffectModel
@@ -50,13 +50,16 @@ class ExplorationCost:
     n: int
 
     def __str__(self) -> str:
-        spend = "" if self.extra_spend is None else f", costs {self.extra_spend:+.4g} a head"
-        return (
-            f"{self.exploring} against {self.greedy}: forgoes {self.value_loss:.4g} a head (predicted){spend}, "
-            f"treats {self.share:.1%} instead of {self.greedy_share:.1%}; every eligible action has at least "
-            f"{self.least_probability:.3g}; of its rows {self.greedy_evaluable:.0%} would count for judging "
-            f"{self.greedy}, and at least {self.any_evaluable:.1%} for any other policy"
-        )
+        lines = [
+            f"{self.exploring}, against {self.greedy}",
+            f"  forgoes {self.value_loss:.4g} a head (predicted)",
+            *([] if self.extra_spend is None else [f"  costs {self.extra_spend:+.4g} a head"]),
+            f"  treats {self.share:.1%} instead of {self.greedy_share:.1%}",
+            f"  gives every eligible action at least {self.least_probability:.3g}",
+            f"  of its rows {self.greedy_evaluable:.0%} would count for judging {self.greedy}",
+            f"  and at least {self.any_evaluable:.1%} for any other policy",
+        ]
+        return "\n".join(lines)
 
     def frame(self) -> pl.DataFrame:
         """One row, a column for each figure."""
@@ -92,6 +95,7 @@ def exploration_cost(
 
     Raises:
         DataError: costs that are not one per action.
+        ParameterError: the greedy policy was passed as the exploring one.
         ActionError, NotFittedError: as the policies and the learner raise.
     """
     n_actions = len(learner.actions_)
@@ -102,6 +106,7 @@ def exploration_cost(
     p = exploring.probabilities(features, n_actions, allowed)
     q = greedy.probabilities(features, n_actions, allowed)
     effect = np.asarray(learner.effect(features, outcome=outcome), dtype=np.float64)
+    _require_order(exploring.name, p, greedy.name, q, allowed)
     prices = _prices(cost, learner, features)
 
     def mean(values: Floats) -> float:
@@ -119,6 +124,21 @@ def exploration_cost(
         any_evaluable=least_evaluable_share(p, allowed, weight),
         n=p.shape[0],
     )
+
+
+def _require_order(exploring: str, p: Floats, greedy: str, q: Floats, allowed: Flags | None) -> None:
+    """Refuse the two policies in each other's place: the first leaves nothing to chance somewhere, the second does not.
+
+    Raises:
+        ParameterError: so it is.
+    """
+    possible = np.ones(p.shape, dtype=np.bool_) if allowed is None else allowed
+    if (p[possible] <= 0).any() and (q[possible] > 0).all():
+        raise ParameterError(
+            f"{exploring} gives some eligible actions probability 0, and {greedy}, to which it is compared, gives none",
+            where="exploration_cost",
+            remedy="Pass the policy that explores first, then the greedy one.",
+        )
 
 
 def evaluable_share(candidate: Floats, logged: Floats, weight: Any = None) -> float:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import DataError, ParameterError
+from persuadable.log.checks import SUM_TOLERANCE, require_log
+from persuadable.log.tables import distribution_remedy
 from persuadable.policies.base import Floats, actions_at
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def draw(probabilities: ArrayLike, units: ArrayLike, salt: str) -> NDArray[np.in
     ``lots``.
 
     Raises:
-        DataError: not one row of probabilities per unit.
+        DataError: not one row of probabilities per unit, or a row that is no distribution.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     u = lots(units, salt)
@@ -68,6 +70,15 @@ def draw(probabilities: ArrayLike, units: ArrayLike, salt: str) -> NDArray[np.in
         raise DataError(
             f"Probabilities of shape {p.shape} for {u.shape[0]} units",
             remedy="Pass one row per unit, one column per action.",
+        )
+    # A comparison with NaN is false; float32 probabilities sum to 1 within the tolerance of a log's.
+    wrong = ~((p >= 0.0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= SUM_TOLERANCE))
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            f"The probabilities {p[row].tolist()} are no distribution",
+            where=f"row {row}",
+            remedy=distribution_remedy(p[row]),
         )
     return actions_at(p, u)
 
@@ -90,7 +101,11 @@ class Replay:
         if self.differ.size == 0:
             return f"All {self.n:,} decisions are those their propensities, units and salt lead to."
         first = self.differ[0]
-        return f"{self.differ.size:,} of {self.n:,} decisions differ from what was logged, the first in row {first}."
+        return (
+            f"{self.differ.size:,} of {self.n:,} decisions differ from what was logged, the first in row {first}. "
+            "Check the salt, the units and the order of the actions; then whether propensities were rounded, or "
+            "actions overruled, after the draw. Until that is known, do not rely on these propensities."
+        )
 
 
 def replay(log: DecisionLog, salt: str) -> Replay:
@@ -99,6 +114,7 @@ def replay(log: DecisionLog, salt: str) -> Replay:
     Raises:
         DataError: the log has no units or no propensities.
     """
+    require_log(log, "replay")
     if log.unit is None or log.propensities is None:
         missing = "units" if log.unit is None else "propensities"
         raise DataError(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from persuadable.errors import DataError, LeakageError, NotFittedError
 from persuadable.fingerprint import Fingerprint
-from persuadable.log import DecisionLog
+from persuadable.log import DecisionLog, checks
 from persuadable.params import Parameters
 from persuadable.policies.base import Flags, Floats, check_eligible, check_share, count_rows
 from persuadable.policies.explore.fill import fill
@@ -82,6 +82,7 @@ class Explorer(Parameters, ABC):
         Raises:
             ParameterError: a share outside [0, 1] or smaller than the floor alone treats, or a floor out of range.
             LeakageError: units that fitted the models, whose effects are spread too widely.
+            DataError: no units, or weights that are not one positive number for each.
             NotFittedError: the models are not fitted.
         """
         if isinstance(units, DecisionLog):
@@ -93,7 +94,7 @@ class Explorer(Parameters, ABC):
             )
         self._refuse_fitted(units)
         allowed = check_eligible(eligible, count_rows(units), n_actions)
-        w = None if weight is None else np.asarray(weight, dtype=np.float64)
+        w = _counts(weight, count_rows(units))
         self._learn_distribution(units, w)
         chances = self._chances(units, n_actions, allowed)
 
@@ -162,3 +163,13 @@ class Explorer(Parameters, ABC):
                 f"{shared:,} of the {len(features):,} units to calibrate on also fitted {self.name}",
                 remedy="Calibrate on held-out rows, or on the features of those to be decided about.",
             )
+
+
+def _counts(weight: ArrayLike | None, n: int) -> Floats | None:
+    """(n,) how many users each of n units stands for."""
+    if n == 0:
+        raise DataError("There are no units to calibrate on", remedy="Pass those to be decided about.")
+    if weight is None:
+        return None
+    checks.length(weight, n, "weight")
+    return checks.numbers(weight, "weight", positive=True).astype(np.float64)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persuadable.errors import DataError, ParameterError
+from persuadable.log.tables import distribution_remedy
 from persuadable.policies.base import Flags, Floats, Policy
 from persuadable.policies.calibrated import CalibratedPolicy, Scored
 from persuadable.policies.explore.explorer import Chances, Explorer
@@ -32,6 +33,13 @@ class EpsilonFloor(Explorer):
     """
 
     def __init__(self, policy: Policy, floor: float = LEAST, share: float | None = None) -> None:
+        if isinstance(policy, type) or not callable(getattr(policy, "probabilities", None)):
+            kind = policy if isinstance(policy, type) else type(policy)
+            raise ParameterError(
+                f"policy= is {'the class' if isinstance(policy, type) else 'of type'} {kind.__name__}, not a policy",
+                where="EpsilonFloor",
+                remedy="Pass a policy, such as BudgetPolicy(learner, share=0.3) or TreatAll().",
+            )
         self.policy = policy
         self.floor = floor
         self.share = share
@@ -74,13 +82,13 @@ def treat_above(scored: Scored, price: float, n_actions: int) -> Floats:
 
 
 def checked(given: Any, eligible: Flags | None, name: str) -> Floats:
-    """A policy's probabilities as floats.
+    """A policy's probabilities as float64 with rows that sum to 1; those of float32 do so within 1e-6.
 
     Raises:
         DataError: rows that are no distributions, or an action that is not eligible.
     """
     p = np.asarray(given, dtype=np.float64)
-    wrong = ~((p >= 0.0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= 1e-9))
+    wrong = ~((p >= 0.0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= 1e-6))
     what = "which is no probability distribution"
     if not wrong.any() and eligible is not None:
         wrong = ((p > 0.0) & ~eligible).any(axis=1)
@@ -90,6 +98,6 @@ def checked(given: Any, eligible: Flags | None, name: str) -> Floats:
         raise DataError(
             f"{name} gives the probabilities {np.round(p[row], 6).tolist()}, {what}",
             where=f"row {row}",
-            remedy="A policy's rows sum to 1, with 0 where an action is not eligible.",
+            remedy=f"{distribution_remedy(p[row])} An action that is not eligible has 0.",
         )
-    return p
+    return np.asarray(p / p.sum(axis=1, keepdims=True))

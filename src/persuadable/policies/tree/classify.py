@@ -104,7 +104,11 @@ class ClassificationPolicy(CalibratedPolicy):
         """Margins at or below this are not treated: 0, or under a price what spends the share it was set for.
 
         Whoever loses at the price may still gain, so where the price came out a little high the share is filled up.
+
+        Raises:
+            NotFittedError: before ``fit``.
         """
+        self._require_fitted()
         return self.floor_
 
     def fit(self, log: DecisionLog, scores: ArrayLike | None = None) -> Self:

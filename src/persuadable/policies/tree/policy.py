@@ -17,7 +17,7 @@ from persuadable.policies.base import Floats, check_actions, check_eligible, che
 from persuadable.policies.tree import saved
 from persuadable.policies.tree.grow import Limits, grow
 from persuadable.policies.tree.price import Grown, within_budget
-from persuadable.policies.tree.rules import Node, Rule, Rules, draw, in_words, numbered, paths, route
+from persuadable.policies.tree.rules import Node, Rule, Rules, draw, in_words, joined, numbered, paths, route
 from persuadable.policies.tree.scores import Stakes, learned_from, scores_for
 from persuadable.spaces import Discrete
 
@@ -148,12 +148,13 @@ class PolicyTree(Parameters):
             return Grown(tree, *stakes.by_leaf(route(tree, log.features.values), n_leaves), coarse)
 
         priced = within_budget(at, share)
-        leaf = route(priced.grown.tree, log.features.values)
+        tree, probabilities = joined(priced.grown.tree, priced.probabilities)
+        leaf = route(tree, log.features.values)
         self._fitted_on = learned_from(log, scores)
         self.actions_, self.columns_ = log.actions, log.features.columns
-        self.tree_, self.probabilities_ = priced.grown.tree, priced.probabilities
-        self.leaf_shares_ = np.bincount(leaf, stakes.share, len(priced.probabilities)).astype(np.float64)
-        self.leaf_rows_ = np.bincount(leaf, minlength=len(priced.probabilities)).astype(np.intp)
+        self.tree_, self.probabilities_ = tree, probabilities
+        self.leaf_shares_ = np.bincount(leaf, stakes.share, len(probabilities)).astype(np.float64)
+        self.leaf_rows_ = np.bincount(leaf, minlength=len(probabilities)).astype(np.intp)
         self.price_, self.expected_share_, self.worth_ = priced.price, priced.share, priced.worth
         self.gap_ = priced.bound - priced.worth if limits.depth <= limits.lookahead else None
         self.coarse_ = tuple(self.columns_[j].name for j in priced.grown.coarse)
@@ -261,7 +262,9 @@ class PolicyTree(Parameters):
         words = f"{self.name.capitalize()}, grown on {n:,} rows, of which it treats {self.expected_share_:.1%}."
         if self.price_ > 0.0:
             words += f" At the margin of the budget, treating one more was worth {self.price_:.4g}."
-        if self.gap_ is None:
+        if n < 2 * self.min_leaf:
+            words += f" It asks nothing: {n:,} rows do not make two leaves of min_leaf={self.min_leaf:,}."
+        elif self.gap_ is None:
             words += " Its first questions look ahead, so a better tree of this depth may exist."
         elif self.coarse_:
             words += f" The best of its depth over {self.grid} quantiles or groups of {', '.join(self.coarse_)}."

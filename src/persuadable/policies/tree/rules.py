@@ -14,9 +14,23 @@ from persuadable.features import Column
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Branch", "Leaf", "Node", "Rule", "Rules", "Split", "draw", "in_words", "numbered", "paths", "route"]
+__all__ = [
+    "Branch",
+    "Leaf",
+    "Node",
+    "Rule",
+    "Rules",
+    "Split",
+    "draw",
+    "in_words",
+    "joined",
+    "numbered",
+    "paths",
+    "route",
+]
 
 Values = NDArray[np.float32]
+Floats = NDArray[np.float64]
 MOST_SHOWN = 6
 
 
@@ -83,6 +97,32 @@ def numbered(tree: Node) -> tuple[Node, int]:
         return Branch(node.split, left, right), last
 
     return number(tree, 0)
+
+
+def joined(tree: Node, probabilities: Floats) -> tuple[Node, Floats]:
+    """The tree without the questions whose two answers lead to the same action, and its leaves' probabilities.
+
+    A budget can leave neighbours doing the same that were apart for another price.
+
+    Args:
+        tree: its leaves numbered.
+        probabilities: (L, A) of the actions in each leaf.
+    """
+    kept: list[int] = []
+
+    def join(node: Node) -> Node:
+        if isinstance(node, Leaf):
+            kept.append(node.index)
+            return node
+        left, right = join(node.left), join(node.right)
+        if isinstance(left, Leaf) and isinstance(right, Leaf):
+            same = bool((probabilities[kept[-2]] == probabilities[kept[-1]]).all())
+            if same:
+                kept.pop()
+                return left
+        return Branch(node.split, left, right)
+
+    return numbered(join(tree))[0], probabilities[kept]
 
 
 def route(tree: Node, values: Values) -> NDArray[np.intp]:

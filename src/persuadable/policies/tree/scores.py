@@ -106,9 +106,10 @@ def scores_for(policy: Scoring, log: DecisionLog, scores: ArrayLike | None) -> F
     """(n, A) the scores given, checked, or those the policy's parameters ask for.
 
     Raises:
-        ParameterError: a cost or break-even beside scores, which are net already.
+        ParameterError: no log, or a cost or break-even beside scores, which are net already.
         DataError, PropensityError, OutcomeError, ActionError: as ``checked_scores`` and ``net_scores``.
     """
+    checks.require_log(log, f"{type(policy).__name__}.fit")
     if scores is None:
         return net_scores(
             log,

@@ -16,7 +16,7 @@ from persuadable.value.off_policy import Judged
 
 __all__ = ["Agreement", "Placebo", "agreement", "placebo_tests"]
 
-Placebos = Sequence[str] | Mapping[str, ArrayLike]
+Placebos = str | Sequence[str] | Mapping[str, ArrayLike]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +59,12 @@ def agreement(evidence: Evidence, alpha: float = 0.05) -> Agreement:
     ψ − ψ_DR row by row. DR less IPS is the weighted mean of what the outcome model predicts, less the mean of what it
     predicts for everybody: the balance of exactly what matters for the outcome.
 
-    Where something was never tried, SNIPS is left out (it would spread what is missing over the rest).
+    SNIPS is left out where a policy does what was never tried (it would spread what is missing over the rest), and
+    where no row took what a policy does (it would divide by 0).
     """
-    methods: tuple[Method, ...] = ("dm", "ips", "snips", "dr") if evidence.tried is None else ("dm", "ips", "dr")
+    seen = all(evidence.at_taken(plan.probabilities).any() for plan in (evidence.candidate, evidence.baseline))
+    tried = evidence.unsupported.candidate == evidence.unsupported.baseline == 0
+    methods: tuple[Method, ...] = ("dm", "ips", "snips", "dr") if seen and tried else ("dm", "ips", "dr")
     found = {name: evidence.difference(name) for name in methods}
 
     def told(judged: Judged, name: str) -> Estimate:
@@ -93,7 +96,7 @@ def placebo_tests(evidence: Evidence, placebo: Placebos, alpha: float = 0.05) ->
 
     Args:
         evidence: the two policies on their log.
-        placebo: names of outcomes of the log, or name → (n,) numbers, such as what users bought before.
+        placebo: a name or names of outcomes of the log, or name → (n,) numbers, such as what users bought before.
         alpha: probability the intervals are meant to miss.
 
     Raises:
@@ -101,6 +104,7 @@ def placebo_tests(evidence: Evidence, placebo: Placebos, alpha: float = 0.05) ->
         OutcomeError: no such outcome.
         ParameterError: the placebo is the outcome itself.
     """
+    placebo = [placebo] if isinstance(placebo, str) else placebo
     values = dict(placebo) if isinstance(placebo, Mapping) else {name: evidence.log.outcome(name) for name in placebo}
     found = []
     for name, given in values.items():

@@ -6,14 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from persuadable.value.estimate import Estimate
 from persuadable.value.gating.diagnostics import Diagnostics
 from persuadable.value.gating.evidence import Evidence, by_arm_means
 from persuadable.value.gating.rules import GateRules
 from persuadable.value.gating.sensitivity import Sensitivity
-from persuadable.value.guardrails import Guardrail, slack, slack_influence
+from persuadable.value.guardrails import Guardrail, sentence, slack, slack_influence
 from persuadable.value.off_policy import Judged
 
 __all__ = ["CODES", "TESTS", "Check", "Code", "Status", "guardrail_checks", "log_checks", "result_checks"]
@@ -343,6 +343,8 @@ def _confounding(found: Sensitivity, estimated: bool, rules: GateRules) -> Check
     )
     weak: Status = "fail" if estimated else "warn"
     status: Status = "pass" if found.tipping >= rules.min_lambda else weak
+    if status == "warn":
+        told += " If a machine drew lots by the logged propensities and by nothing else, any Λ* will do."
     return check("OPE-601", status, told, None if beyond else found.tipping, rules.min_lambda)
 
 
@@ -354,7 +356,7 @@ def guardrail_checks(evidence: Evidence, rules: GateRules) -> list[Check]:
 
 
 def _guardrail(evidence: Evidence, rail: Guardrail, alpha: float) -> Check:
-    baseline, gap = evidence.judge(evidence.baseline), evidence.difference()
+    baseline, gap = evidence.whole(evidence.baseline), evidence.difference()
     distance = slack(rail, baseline.value, gap.value)
     psi = slack_influence(rail, baseline.value, baseline.psi, gap.psi)
     told = evidence.estimate(Judged(distance, psi, gap.ess, 1.0), alpha, str(rail))
@@ -362,16 +364,8 @@ def _guardrail(evidence: Evidence, rail: Guardrail, alpha: float) -> Check:
     reach = (untried.lower, untried.upper) if rail.better == "higher" else (-untried.upper, -untried.lower)
     low, high = told.interval[0] + reach[0], told.interval[1] + reach[1]
     status: Status = "pass" if low > 0 else "fail" if high < 0 else "warn"
-    found = (
-        f"{rail}: it is {_signed(distance)} from that margin ({_signed(low)} to {_signed(high)}), the difference "
-        f"{_signed(gap.value)}."
-    )
+    found = f"{sentence(rail, baseline.value, gap.value, distance, (low, high))}."
     return check("OPE-502", status, found, distance, 0.0, about=rail.outcome)
-
-
-def as_dict(one: Check) -> dict[str, Any]:
-    """A check as plain values."""
-    return {name: getattr(one, name) for name in one.__slots__}
 
 
 def _signed(value: float, digits: int = 3) -> str:

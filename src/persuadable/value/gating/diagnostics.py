@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from persuadable.log.checks import require_log
 from persuadable.value.estimate import Estimate, Floats
 from persuadable.value.gating.agreement import Agreement, Placebo, Placebos, agreement, placebo_tests
 from persuadable.value.gating.evidence import Evidence, Unsupported, gather
@@ -164,7 +165,7 @@ def diagnose(
         candidate, baseline: policies, or their probabilities (n, A).
         outcome: which outcome; the first when None.
         q_hat: (n, A) or (A,) predicted outcomes; cross-fitted on the log when None.
-        placebo: outcomes that no action can have changed: names in the log, or name → (n,) numbers.
+        placebo: outcomes that no action can have changed: a name or names in the log, or name → (n,) numbers.
         bins: bins of logged propensity.
         support_floor: an action with a propensity at or below this counts as never tried.
         random_state: orders the rows for the test of the propensities given the features.
@@ -173,6 +174,7 @@ def diagnose(
         LeakageError: rows of the log fitted a policy.
         DataError: probabilities, ``q_hat`` or placebos that do not fit the log.
     """
+    require_log(log, "diagnose")
     evidence = gather(log, candidate, baseline, outcome=outcome, q_hat=q_hat, support_floor=support_floor)
     return diagnose_evidence(evidence, placebo=placebo, bins=bins, random_state=random_state)
 
@@ -252,8 +254,8 @@ def _mass(evidence: Evidence) -> MassByPropensity | None:
     if e is None:
         return None
     edges = np.array(MASS_EDGES)
-    # Bin 0 is a propensity of exactly 0; the rest are (edge, next edge].
-    place = np.searchsorted(edges, e, side="left").clip(max=edges.size - 1)
+    # Bin 0 is a propensity of exactly 0; the rest are (edge, next edge], where a float32 edge is the edge.
+    place = np.searchsorted(edges * (1 + ROUNDING), e, side="left").clip(max=edges.size - 1)
 
     def share(table: Floats) -> Floats:
         weighted = table if evidence.weight is None else table * evidence.weight[:, None]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.value.estimate import Estimate, Floats
+from persuadable.value.holdout import require_held_out
 from persuadable.value.off_policy import Judged, effective_sample_size, look_at, share_sampling
 from persuadable.value.ope.rounds import as_predictions, not_finite
 from persuadable.value.ope.terms import Terms
@@ -141,7 +142,7 @@ class Evidence:
         Where something was never tried the predicted outcome stands in for it, and the difference's interval reaches
         as far as the outcome's range lets that part go (Manski 1990).
         """
-        ours, theirs = self._whole(self.candidate), self._whole(self.baseline)
+        ours, theirs = self.whole(self.candidate), self.whole(self.baseline)
         values = [self.estimate(one, alpha, plan.name) for plan, one in self._named(ours, theirs)]
         name = f"{self.candidate.name} − {self.baseline.name}"
         found = replace(self.estimate(less(ours, theirs), alpha, name), ess=None)
@@ -154,18 +155,17 @@ class Evidence:
     def _named(self, ours: Judged, theirs: Judged) -> tuple[tuple[Plan, Judged], tuple[Plan, Judged]]:
         return (self.candidate, ours), (self.baseline, theirs)
 
-    def _whole(self, plan: Plan) -> Judged:
+    def whole(self, plan: Plan) -> Judged:
         """With the sampling of a threshold drawn from these rows, and predictions for what was never tried."""
         judged = self.judge(plan)
-        if self.tried is not None:
-            untried = np.where(self.tried, 0.0, plan.probabilities)
-            extra = np.einsum("na,na->n", untried, self.mu)
-            value = self.mean(extra)
-            return replace(judged, value=judged.value + value, psi=judged.psi + extra - value)
-        if plan.scored is None or self.table is None:
+        if plan.scored is not None and self.table is not None:
+            logged = look_at(self.log, self.outcome, "dr", self.mu)
+            judged = replace(judged, psi=judged.psi - threshold_sampling(logged, judged, plan))
+        if self.tried is None:
             return judged
-        logged = look_at(self.log, self.outcome, "dr", self.mu)
-        return replace(judged, psi=judged.psi - threshold_sampling(logged, judged, plan))
+        extra = np.einsum("na,na->n", np.where(self.tried, 0.0, plan.probabilities), self.mu)
+        value = self.mean(extra)
+        return replace(judged, value=judged.value + value, psi=judged.psi + extra - value)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,9 +203,10 @@ def gather(
         outcome_range: (lowest, highest) outcome; that of the log when None.
 
     Raises:
-        LeakageError: rows of the log fitted a policy.
+        LeakageError: rows of the log fitted a policy, or the model behind ``q_hat``.
         DataError: probabilities or ``q_hat`` that do not fit the log.
     """
+    require_held_out(log, q_hat)
     known = log.taken_propensities is None
     evidence = Evidence(
         log=log,
@@ -227,13 +228,17 @@ def gather(
 
 
 def by_arm_means(evidence: Evidence, outcome: str) -> Evidence:
-    """The same evidence on another outcome, predicted by each arm's weighted mean Σ Y/e ÷ Σ 1/e (Hájek 1971)."""
+    """The same evidence on another outcome, predicted by each arm's weighted mean Σ Y/e ÷ Σ 1/e (Hájek 1971).
+
+    An arm that no row took, as may be in a part of a log, is predicted by that of all arms together.
+    """
     y = evidence.log.outcome(outcome)
     inverse = 1.0 / evidence.taken if evidence.weight is None else evidence.weight / evidence.taken
     total, mass = (
         np.bincount(evidence.action, weights=one, minlength=evidence.mu.shape[1]) for one in (inverse * y, inverse)
     )
-    mu = np.broadcast_to(total / mass, evidence.mu.shape)
+    means = np.divide(total, mass, out=np.full(mass.shape, total.sum() / mass.sum()), where=mass > 0)
+    mu = np.broadcast_to(means, evidence.mu.shape)
     return _with_gap(replace(evidence, outcome=outcome, y=y, mu=mu), None)
 
 
@@ -249,7 +254,7 @@ def _predictions(log: DecisionLog, outcome: str | None, q_hat: ArrayLike | None)
         from persuadable.response import cross_fit_arms
 
         return np.asarray(cross_fit_arms(log, outcome), dtype=np.float64)
-    table = np.asarray(as_predictions(q_hat, (log.n, log.n_actions)), dtype=np.float64)
+    table = np.asarray(as_predictions(q_hat, (log.n, log.n_actions), log.actions.names), dtype=np.float64)
     if not np.isfinite(table).all():
         raise not_finite(table, 0)
     return table

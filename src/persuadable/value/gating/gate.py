@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike
 
 from persuadable.design.experiment import ExperimentPlan, plan_experiment, two_arms_of_policies
 from persuadable.design.power import TwoArms
-from persuadable.errors import DataError
+from persuadable.errors import DataError, ParameterError
+from persuadable.log.checks import require_log
 from persuadable.value.estimate import Estimate, normal_quantile
 from persuadable.value.gating.agreement import Placebos
 from persuadable.value.gating.checks import Check, guardrail_checks, log_checks, result_checks
-from persuadable.value.gating.diagnostics import diagnose_evidence
+from persuadable.value.gating.diagnostics import ROUNDING, diagnose_evidence
 from persuadable.value.gating.evidence import Evidence, gather
 from persuadable.value.gating.rules import GateRules
 from persuadable.value.gating.sensitivity import sensitivity_of
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from persuadable.log import DecisionLog
 
 __all__ = ["gate"]
+
+FEW = 10  # rows that did what a policy does: fewer say nothing of how noisy its arm would be
 
 
 def gate(
@@ -53,7 +56,7 @@ def gate(
         outcome: which outcome; the first when None.
         rules: thresholds, fixed beforehand; ``GateRules()`` when None.
         q_hat: (n, A) or (A,) predicted outcomes from models that did not see these outcomes; cross-fitted when None.
-        placebo: outcomes that no action can have changed: names in the log, or name → (n,) numbers.
+        placebo: outcomes that no action can have changed: a name or names in the log, or name → (n,) numbers.
         random_state: orders the rows for the test of the propensities given the features.
 
     Raises:
@@ -61,9 +64,11 @@ def gate(
         DataError: probabilities, ``q_hat`` or placebos that do not fit the log, an outcome that never varies, or two
             policies that do the same.
         OutcomeError: no such outcome, placebo or guardrail.
+        ParameterError: something else than a ``DecisionLog`` or ``GateRules``.
         NotFittedError: a policy is not calibrated.
     """
-    rules = GateRules() if rules is None else rules
+    require_log(log, "gate")
+    rules = _require_rules(rules)
     evidence = gather(
         log,
         candidate,
@@ -100,9 +105,20 @@ def gate(
     )
 
 
+def _require_rules(rules: object) -> GateRules:
+    if rules is None:
+        return GateRules()
+    if not isinstance(rules, GateRules):
+        raise ParameterError(
+            f"rules is a {type(rules).__name__}, not GateRules",
+            remedy="Pass rules=GateRules(margin=0.01), for example.",
+        )
+    return rules
+
+
 def _require_a_question(evidence: Evidence) -> None:
     """Refuse to judge where there is nothing to judge."""
-    if not (np.abs(evidence.candidate.probabilities - evidence.baseline.probabilities) > 1e-12).any():
+    if not (np.abs(evidence.candidate.probabilities - evidence.baseline.probabilities) > ROUNDING).any():
         raise DataError(
             f"{evidence.candidate.name} and {evidence.baseline.name} do the same on every row",
             remedy="Compare two policies that differ somewhere.",
@@ -140,17 +156,24 @@ def _reasons(decision: Decision, checks: Sequence[Check]) -> tuple[str, ...]:
 def experiment_of(evidence: Evidence, difference: Estimate, rules: GateRules) -> ExperimentPlan:
     """The experiment that would decide between the two policies, as noisy as the log says it would be.
 
-    It is sized for ``rules.worthwhile``, or for what this log could not tell: the larger of the estimated distance to
-    the margin and half the interval's width.
+    It asks what the gate asked: is the candidate better by more than ``rules.margin``? It is sized for
+    ``rules.worthwhile``, or for what this log could not tell: a difference as far above the margin as the larger of the
+    estimated distance to it and half the interval's width.
     """
-    effect = rules.worthwhile
+    margin, effect = rules.margin, rules.worthwhile
     if effect is None:
-        effect = max(abs(difference.value - rules.margin), normal_quantile(rules.alpha) * difference.stderr)
+        effect = margin + max(abs(difference.value - margin), normal_quantile(rules.alpha) * difference.stderr)
     arms = _arms(evidence)
-    if arms.rate is not None and not 0 < arms.rate + effect / arms.active < 1:
+    if arms.rate is not None and not all(0 < arms.rate + one / arms.active < 1 for one in (effect, margin)):
         arms = replace(arms, rate=None)  # an estimate no rate allows still says how noisy the arms are
     return plan_experiment(
-        arms, effect, power=rules.power, alpha=rules.alpha, monitoring=rules.monitoring, looks=rules.looks
+        arms,
+        effect,
+        margin=margin,
+        power=rules.power,
+        alpha=rules.alpha,
+        monitoring=rules.monitoring,
+        looks=rules.looks,
     )
 
 
@@ -162,7 +185,7 @@ def _arms(evidence: Evidence) -> TwoArms:
         seen = evidence.at_taken(gain) > 0
         if evidence.table is None or (evidence.tried is not None and (gain[~evidence.tried] > 0).any()):
             break
-        if np.count_nonzero(seen) < 2 or np.ptp(evidence.y[seen]) == 0:
+        if np.count_nonzero(seen) < FEW or np.ptp(evidence.y[seen]) == 0:
             break
     else:
         return two_arms_of_policies(evidence.log, candidate, baseline, outcome=evidence.outcome, q_hat=evidence.mu)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, get_args
 
+from persuadable.design.power import is_number
 from persuadable.design.sequential import MonitoringKind
 from persuadable.errors import ParameterError
-from persuadable.value.guardrails import Guardrail
+from persuadable.value.guardrails import Guardrail, check_guardrails
 
 __all__ = ["GateRules"]
-
-MONITORING = ("obrien-fleming", "pocock", "always-valid", "fixed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +19,12 @@ class GateRules:
     """What a candidate and its log must show. Fix them before looking at the estimates.
 
     Attributes:
-        alpha: the difference's interval is meant to miss with this probability.
-        margin: by how much the candidate must beat the baseline, in outcome units per head.
-        worthwhile: the difference an experiment must be able to see, in outcome units per head; None takes the larger
-            of the estimated difference and half the width of its interval.
+        alpha: the difference's interval is meant to miss with this probability, at most 0.5.
+        margin: by how much the candidate must beat the baseline, in outcome units per head. The experiment proposed
+            carries it, and its readout decides against it too.
+        worthwhile: the difference an experiment must be able to see, in outcome units per head: above the margin. None
+            takes what this log could not tell, the margin and beyond it the larger of the estimated distance to the
+            margin and half the width of the difference's interval.
         outcome_range: (lowest, highest) value the outcome can take, for what was never tried; None takes the range
             seen in the log.
         false_alarm: probability that a sound log fails any of its tests, shared equally among the tests.
@@ -62,41 +63,63 @@ class GateRules:
     monitoring: MonitoringKind = "obrien-fleming"
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "false_alarm", "power"):
-            _require(self, name, 0.0, 1.0, "strictly between 0 and 1", open_ends=True)
+        for name in ("false_alarm", "power"):
+            _require(self, name, 0.0, 1.0, "strictly between 0 and 1; of a percentage, divide by 100", open_ends=True)
+        _require(
+            self, "alpha", 0.0, 0.5 + 1e-12, "above 0 and at most 0.5, such as 0.05 for 95% intervals", open_ends=True
+        )
         for name in ("support_floor", "max_unsupported", "max_weight_share", "max_variance_share"):
-            _require(self, name, 0.0, 1.0, "from 0 to 1")
-        _require(self, "min_ess", 1.0, math.inf, "at least 1")
-        _require(self, "min_lambda", 1.0, math.inf, "at least 1")
-        _require(self, "margin", -math.inf, math.inf, "finite")
+            _require(self, name, 0.0, 1.0, "from 0 to 1; of a percentage, divide by 100")
+        _require(self, "min_ess", 1.0, math.inf, "of at least 1")
+        _require(self, "min_lambda", 1.0, math.inf, "of at least 1")
+        _require(self, "margin", -math.inf, math.inf, "in outcome units per head, such as 0.01")
         for name in ("bins", "looks"):
             value = getattr(self, name)
-            if not (name == "looks" and value is None) and (not isinstance(value, int) or value < 1):
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not (name == "looks" and value is None) and not (whole and value >= 1):
                 raise ParameterError(f"{name} is {value!r}", remedy="Pass a whole number of at least 1.")
-        if self.worthwhile is not None and not (0 < self.worthwhile < math.inf):
-            raise ParameterError(f"worthwhile is {self.worthwhile!r}", remedy="Pass a positive difference, or None.")
+        if self.worthwhile is not None:
+            _require(self, "worthwhile", -math.inf, math.inf, "in outcome units per head, such as 0.02, or None")
+            if self.worthwhile <= self.margin:
+                raise ParameterError(
+                    f"worthwhile is {self.worthwhile:g}, and the margin to be beaten {self.margin:g}",
+                    remedy="Pass the difference that an experiment must be able to see, above the margin: with "
+                    "margin=0.06 for example worthwhile=0.07.",
+                )
+        check_guardrails(self.guardrails)
         if self.outcome_range is not None and not _rising(self.outcome_range):
             raise ParameterError(
                 f"outcome_range is {self.outcome_range!r}", remedy="Pass (lowest, highest), such as (0, 1)."
             )
-        if self.monitoring not in MONITORING:
-            raise ParameterError(f"monitoring is {self.monitoring!r}", remedy=f"Pass one of {list(MONITORING)}.")
+        if self.monitoring not in get_args(MonitoringKind):
+            raise ParameterError(
+                f"monitoring is {self.monitoring!r}", remedy=f"Pass one of {list(get_args(MonitoringKind))}."
+            )
+        # An experiment is proposed only at the end, too late to learn that it cannot be.
+        if self.monitoring == "fixed" and self.looks not in (None, 1):
+            raise ParameterError(
+                f"looks is {self.looks!r} with monitoring='fixed', which looks once",
+                remedy="Leave looks out, or choose 'obrien-fleming', 'pocock' or 'always-valid'.",
+            )
+        if self.power <= self.alpha / 2:
+            raise ParameterError(
+                f"power is {self.power!r}, no more than alpha / 2", remedy="Pass a larger one, such as 0.8."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """The thresholds as plain values, the guardrails as mappings."""
         return asdict(self)
 
 
-def _rising(ends: tuple[float, float]) -> bool:
-    return len(ends) == 2 and all(map(math.isfinite, ends)) and ends[0] < ends[1]
+def _rising(ends: object) -> bool:
+    if not (isinstance(ends, tuple | list) and len(ends) == 2 and all(map(is_number, ends))):
+        return False
+    return all(map(math.isfinite, ends)) and bool(ends[0] < ends[1])
 
 
 def _require(rules: GateRules, name: str, low: float, high: float, said: str, *, open_ends: bool = False) -> None:
     value = getattr(rules, name)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = float(value) if is_number(value) else math.nan
     inside = low < number < high if open_ends else low <= number <= high
     if not (inside and math.isfinite(number)):
         raise ParameterError(f"{name} is {value!r}", remedy=f"Pass a number {said}.")

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from persuadable.design.power import is_number
 from persuadable.errors import ParameterError
+from persuadable.log.checks import require_log
 from persuadable.value.estimate import Estimate, Floats
 from persuadable.value.gating.evidence import Evidence, Shares, gather
 from persuadable.value.off_policy import Judged, share_sampling
@@ -299,7 +301,8 @@ def sensitivity(
         DataError: probabilities or ``q_hat`` that do not fit the log.
         ParameterError: a margin that is not finite.
     """
-    if not math.isfinite(margin):
+    require_log(log, "sensitivity")
+    if not is_number(margin) or not math.isfinite(margin):
         raise ParameterError(f"margin is {margin!r}", remedy="Pass a finite number, in outcome units per head.")
     evidence = gather(
         log,
