@@ -14,6 +14,7 @@ from persuadable.design.power import PowerCurve, TwoArms
 from persuadable.design.sequential import Monitoring, MonitoringKind, monitor
 from persuadable.errors import DataError, ParameterError, PropensityError
 from persuadable.log.checks import require_log
+from persuadable.log.tables import distribution_remedy, improper_row
 
 if TYPE_CHECKING:
     import polars as pl
@@ -255,13 +256,11 @@ def _table(log: DecisionLog, probabilities: ArrayLike, name: str) -> Floats:
             f"The {name}'s probabilities have shape {p.shape}, expected {(log.n, log.n_actions)}",
             remedy="Pass one row per row of the log and one column per action, the control first.",
         )
-    wrong = ~((p >= -1e-9).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= 1e-6))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+    if (row := improper_row(p, 1e-6, below=1e-9)) is not None:
         raise DataError(
             f"The {name}'s probabilities are {np.round(p[row], 6).tolist()}, which is no distribution",
             where=f"row {row}",
-            remedy="Probabilities lie in [0, 1] and sum to 1 in each row.",
+            remedy=distribution_remedy(p[row]),
         )
     return p
 

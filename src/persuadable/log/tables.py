@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from persuadable.errors import DataError
 from persuadable.features import is_frame, label_text, native_frame
 
-__all__ = ["by_action", "columns_told", "distribution_remedy"]
+__all__ = ["by_action", "columns_told", "distribution_remedy", "improper_row"]
 
 MANY = 12  # action labels a message lists
 
@@ -46,6 +47,18 @@ def columns_told(actions: Sequence[str]) -> str:
     """The order of the actions, for messages: ``columns: none, mail, voucher``; of many the first and the last."""
     shown = list(actions) if len(actions) <= MANY else [*actions[: MANY - 2], "…", actions[-1]]
     return f"columns: {', '.join(shown)}"
+
+
+def improper_row(probabilities: NDArray[np.float64], tolerance: float, below: float = 0.0) -> int | None:
+    """The first row of (n, A) that is no probability distribution, None where all are; NaN makes none.
+
+    Args:
+        probabilities: rows to look at.
+        tolerance: by how much a row's sum may miss 1.
+        below: by how much an entry may lie below 0.
+    """
+    proper = (probabilities >= -below).all(axis=1) & (np.abs(probabilities.sum(axis=1) - 1.0) <= tolerance)
+    return None if proper.all() else int(np.argmin(proper))
 
 
 def distribution_remedy(row: Any) -> str:

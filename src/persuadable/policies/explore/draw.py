@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import DataError, ParameterError
 from persuadable.log.checks import SUM_TOLERANCE, require_log
-from persuadable.log.tables import distribution_remedy
+from persuadable.log.tables import distribution_remedy, improper_row
 from persuadable.policies.base import Floats, actions_at
 
 if TYPE_CHECKING:
@@ -71,10 +71,8 @@ def draw(probabilities: ArrayLike, units: ArrayLike, salt: str) -> NDArray[np.in
             f"Probabilities of shape {p.shape} for {u.shape[0]} units",
             remedy="Pass one row per unit, one column per action.",
         )
-    # A comparison with NaN is false; float32 probabilities sum to 1 within the tolerance of a log's.
-    wrong = ~((p >= 0.0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= SUM_TOLERANCE))
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+    # float32 probabilities sum to 1 within the tolerance of a log's.
+    if (row := improper_row(p, SUM_TOLERANCE)) is not None:
         raise DataError(
             f"The probabilities {p[row].tolist()} are no distribution",
             where=f"row {row}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from persuadable.errors import DataError, ParameterError
-from persuadable.log.tables import distribution_remedy
+from persuadable.log.tables import distribution_remedy, improper_row
 from persuadable.policies.base import Flags, Floats, Policy
 from persuadable.policies.calibrated import CalibratedPolicy, Scored
 from persuadable.policies.explore.explorer import Chances, Explorer
@@ -88,13 +88,10 @@ def checked(given: Any, eligible: Flags | None, name: str) -> Floats:
         DataError: rows that are no distributions, or an action that is not eligible.
     """
     p = np.asarray(given, dtype=np.float64)
-    wrong = ~((p >= 0.0).all(axis=1) & (np.abs(p.sum(axis=1) - 1.0) <= 1e-6))
-    what = "which is no probability distribution"
-    if not wrong.any() and eligible is not None:
-        wrong = ((p > 0.0) & ~eligible).any(axis=1)
-        what = "of which one is of an action that is not eligible"
-    if wrong.any():
-        row = int(np.flatnonzero(wrong)[0])
+    row, what = improper_row(p, 1e-6), "which is no probability distribution"
+    if row is None and eligible is not None and (barred := ((p > 0.0) & ~eligible).any(axis=1)).any():
+        row, what = int(np.argmax(barred)), "of which one is of an action that is not eligible"
+    if row is not None:
         raise DataError(
             f"{name} gives the probabilities {np.round(p[row], 6).tolist()}, {what}",
             where=f"row {row}",
