@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import random
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,7 +22,7 @@ import persuadable as ps
 from persuadable.bundle.sealed import LARGEST_MANIFEST, MOST_FILES, seal, to_json
 from persuadable.engine import Trees
 from persuadable.errors import BundleError, NotFittedError, PersuadableError
-from persuadable.worlds import RandomisedTrial
+from persuadable.worlds import Offers, RandomisedTrial
 
 SMALL = Trees(n_trees=8, max_depth=3)
 
@@ -541,3 +543,207 @@ for name in ("0.ubj", "1.ubj"):
         read += 1
 print(refused, read)
 """
+
+
+# --- budgets of money -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trial() -> tuple[ps.DecisionLog, ps.DecisionLog]:
+    return (
+        Offers(depths=(0.05, 0.2), n_features=7, effect_scale=2.5)
+        .sample(3000, random_state=0)
+        .split(0.5, random_state=0)
+    )
+
+
+def allocating(trial: tuple[ps.DecisionLog, ps.DecisionLog], kind: str) -> ps.Bundle:
+    train, test = trial
+    value = ps.effects.DRLearner(trees=SMALL, n_resamples=3)
+    cost: Any = ps.effects.TLearner(trees=SMALL)
+    if kind == "one learner":
+        value, cost = ps.effects.DRLearner(trees=SMALL).fit(train, outcomes=["margin", "cost"]), None
+    else:
+        value, cost = ps.effects.fit_heads(value, cost, train)
+    model: Any = value
+    if kind == "stated":
+        cost = [0.0, 0.5, 2.0]
+    elif kind == "calibrated":
+        model, cost = (ps.effects.CalibratedEffects(head, "platt").calibrate(train) for head in (value, cost))
+    averse = 0.0 if kind == "one learner" else 0.5
+    policy = ps.policies.AllocationPolicy(
+        model, cost, budget=0.4, averse=averse, efficiency_floor=0.1, roi_floor=0.5, evidence=None
+    )
+    return ps.Bundle.build(model, policy.calibrate(test), train)
+
+
+@pytest.mark.parametrize("kind", ["two heads", "one learner", "stated", "calibrated"])
+def test_an_allocation_comes_back_bit_equal(trial, kind: str, tmp_path: Path) -> None:
+    test = trial[1]
+    built = allocating(trial, kind)
+    saved = built.save(tmp_path / "b")
+    loaded = ps.Bundle.load(tmp_path / "b")
+    assert isinstance(loaded.policy, ps.policies.AllocationPolicy)
+    assert (loaded.cost_learner is None) == (kind in ("one learner", "stated"))
+    for ours, theirs in zip(loaded.policy.economics(test.features), built.policy.economics(test.features), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for budget in (None, 0.0, 0.1, 0.4):
+        assert loaded.policy.price_at(budget) == built.policy.price_at(budget)
+        expected = built.policy.at(budget).probabilities(test.features, 3)
+        np.testing.assert_array_equal(loaded.policy.at(budget).probabilities(test.features, 3), expected)
+    assert loaded.save(tmp_path / "again").version == saved.version
+    assert {p.suffix for p in (tmp_path / "b").rglob("*") if p.is_file()} == {".json", ".npz", ".ubj", ".u64"}
+
+
+def test_a_policy_on_what_cannot_be_served_is_refused(trial) -> None:
+    train, test = trial
+    learner = ps.effects.SegmentLearner(ps.effects.TLearner(trees=SMALL), by="segment", min_rows=50).fit(train)
+    policy = ps.policies.AllocationPolicy(learner, [0.0, 1.0, 2.0], budget=1.0, evidence=None).calibrate(test)
+    with pytest.raises(BundleError, match="not SegmentLearner"):
+        ps.Bundle.build(learner, policy, train)  # type: ignore[arg-type]
+    plain = ps.effects.TLearner(trees=SMALL).fit(train)
+    policy = ps.policies.AllocationPolicy(plain, learner, budget=1.0, cost="margin", evidence=None).calibrate(test)
+    with pytest.raises(BundleError, match="not SegmentLearner"):
+        ps.Bundle.build(plain, policy, train)
+    with pytest.raises(BundleError, match="another learner"):
+        ps.Bundle.build(ps.effects.TLearner(trees=SMALL).fit(train), policy, train)
+
+
+def _put(*path: str, value: Any) -> Callable[[Any], None]:
+    def change(document: Any) -> None:
+        for part in path[:-1]:
+            document = document[part]
+        document[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _put("policy", "kind", value="TreatAll"),
+        _put("policy", "kind", value=["AllocationPolicy"]),
+        _put("policy", "kind", value="BudgetPolicy"),
+        _put("policy", "n_actions", value=4),
+        _put("policy", "start", value=[0.0, 0.0]),
+        _put("policy", "n", value=-1),
+        _put("policy", "value_outcome", value="fame"),
+        _put("policy", "cost_outcome", value="fame"),
+        _put("policy", "cost_outcome", value=None),
+        _put("policy", "stated_costs", value=[0.0, 1.0, 2.0]),
+        _put("policy", "parameters", "budget", value=-1.0),
+        _put("policy", "parameters", "budget", value="much"),
+        _put("policy", "parameters", "averse", value=1e400),
+        _put("policy", "parameters", "efficiency_floor", value=[1]),
+        _put("policy", "parameters", "surprise", value=1),
+        _put("cost_learner", value=None),
+        _put("cost_learner", value={"kind": "SegmentLearner"}),
+        _put("cost_learner", "actions", value=["no offer", "x", "y"]),
+        _put("cost_learner", "columns", value=[["x", "number", []]]),
+    ],
+)
+def test_an_allocation_that_cannot_be_one_is_refused(trial_saved: Path, change: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    shutil.copytree(trial_saved, folder)
+    reseal(folder, bundle_json=edited(folder, "bundle.json", change))
+    with pytest.raises(BundleError):
+        ps.Bundle.load(folder)
+
+
+@pytest.fixture(scope="module")
+def trial_saved(trial, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trial") / "b"
+    allocating(trial, "two heads").save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["price", "spend", "value", "offered"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -1e9])
+def test_a_price_path_that_is_none_is_refused(trial_saved: Path, name: str, bad: float, tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    shutil.copytree(trial_saved, folder)
+    with np.load(folder / "policy.npz") as kept:
+        arrays = {key: kept[key].copy() for key in kept}
+    arrays[name][len(arrays[name]) // 2] = bad
+    raw = io.BytesIO()
+    np.savez(raw, **arrays)
+    reseal(folder, policy_npz=raw.getvalue())
+    with pytest.raises(BundleError):
+        ps.Bundle.load(folder)
+
+
+# --- review -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def reviewed(logs: tuple[ps.DecisionLog, ps.DecisionLog], built: ps.Bundle) -> ps.Bundle:
+    held_out = RandomisedTrial(outcome="money").sample(1500, random_state=5)
+    review = ps.policies.review(built.policy, held_out, 0.2)
+    return ps.Bundle.build(built.learner, built.policy, logs[0], review=review)
+
+
+def test_the_review_comes_back_and_judges_alike(reviewed: ps.Bundle, built: ps.Bundle, logs, tmp_path: Path) -> None:
+    saved = reviewed.save(tmp_path / "b")
+    loaded = ps.Bundle.load(tmp_path / "b")
+    assert loaded.version == saved.version == loaded.save(tmp_path / "again").version
+    features = logs[1].features
+    effect = loaded.learner.effect(features)[:, 1]
+    stderr = np.full(len(effect), effect.std())
+    before, after = (bundle.review.judge(features, effect, stderr) for bundle in (reviewed, loaded))
+    assert before.codes == after.codes
+    np.testing.assert_array_equal(before.priority, after.priority)
+    assert before.queued.any()
+    built.save(tmp_path / "plain")
+    assert ps.Bundle.load(tmp_path / "plain").review is None
+    assert not (tmp_path / "plain" / "review.npz").exists()
+
+
+def test_a_review_that_does_not_fit_is_refused(reviewed: ps.Bundle, built: ps.Bundle, logs) -> None:
+    train, test = logs
+    sure = ps.effects.TLearner(trees=SMALL).fit(train)
+    policy = ps.policies.BudgetPolicy(sure).calibrate(test)
+    with pytest.raises(BundleError, match="gives no intervals"):
+        ps.Bundle.build(sure, policy, train, review=reviewed.review)
+    other = RandomisedTrial(outcome="money", n_features=8).sample(2000, random_state=0)
+    less = ps.effects.TLearner(trees=SMALL, n_resamples=2).fit(other)
+    narrow = ps.policies.BudgetPolicy(less).calibrate(RandomisedTrial(outcome="money", n_features=8).sample(500, 1))
+    with pytest.raises(BundleError, match="other features"):
+        ps.Bundle.build(less, narrow, other, review=reviewed.review)
+    with pytest.raises(BundleError, match="not a BudgetPolicy"):
+        ps.Bundle.build(built.learner, built.policy, train, review=built.policy)  # type: ignore[arg-type]
+
+
+HOSTILE_REVIEWS: list[Callable[[Any], Any]] = [
+    lambda d: d["review"].update(kind="Reviewer"),
+    lambda d: d["review"].update(load=2.0),
+    lambda d: d["review"].update(load="all"),
+    lambda d: d["review"].pop("threshold"),
+    lambda d: d["review"].update(columns=["x"]),
+    lambda d: d.update(review=[]),
+    lambda d: d.update(review="none"),
+]
+
+
+@pytest.mark.parametrize("change", HOSTILE_REVIEWS)
+def test_a_strange_review_is_refused(reviewed: ps.Bundle, tmp_path: Path, change: Callable[[Any], Any]) -> None:
+    reviewed.save(tmp_path / "b")
+    reseal(tmp_path / "b", bundle_json=edited(tmp_path / "b", "bundle.json", change))
+    with pytest.raises(BundleError):
+        ps.Bundle.load(tmp_path / "b")
+
+
+def test_a_review_without_its_numbers_or_with_strange_ones_is_refused(reviewed: ps.Bundle, tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    reviewed.save(folder)
+    raw = (folder / "review.npz").read_bytes()
+    reseal(folder, review_npz=None)
+    with pytest.raises(BundleError, match=r"review\.npz"):
+        ps.Bundle.load(folder)
+    with np.load(io.BytesIO(raw)) as arrays:
+        kept = {name: arrays[name] for name in arrays}
+    for name in kept:
+        file = io.BytesIO()
+        np.savez(file, **{**kept, name: np.full_like(kept[name], np.nan)})
+        reseal(folder, review_npz=file.getvalue())
+        with pytest.raises(BundleError):
+            ps.Bundle.load(folder)

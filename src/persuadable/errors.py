@@ -11,6 +11,7 @@
     │   └── ContractError                 features that differ from those learned from
     ├── ParameterError (ValueError)       an argument outside what is allowed
     │   └── UnknownName (KeyError)        a name that a collection of results does not have
+    ├── Infeasible (ValueError)           constraints that cannot be kept together
     ├── NotFittedError (ValueError, AttributeError)
     ├── LeakageError                      rows used for learning offered again for judging
     ├── BundleError                       an artefact that is damaged, incomplete or too new
@@ -66,6 +67,20 @@ class UnknownName(ParameterError, KeyError):
     """A collection of results was asked for a name that it does not have."""
 
     __str__ = Exception.__str__  # a KeyError shows its message in quotes
+
+
+class Infeasible(PersuadableError, ValueError):
+    """Constraints cannot be kept together; the message names those that make it so.
+
+    Attributes:
+        constraints: their names, where it is known; the others can be kept.
+    """
+
+    def __init__(
+        self, what: str, *, where: str | None = None, remedy: str | None = None, constraints: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.constraints = constraints
 
 
 class NotFittedError(PersuadableError, ValueError, AttributeError):

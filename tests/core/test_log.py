@@ -789,11 +789,10 @@ def test_missing_column(roles: dict[str, Any]) -> None:
         small(roles)
 
 
-@pytest.mark.parametrize("column", ["a", "y"])
-def test_a_feature_that_plays_two_roles(column: str) -> None:
-    match = f"Column '{column}' is a feature and plays another role too. Features must be known before the decision"
+def test_a_feature_that_plays_two_roles() -> None:
+    match = "Column 'a' is a feature and plays another role too. Features must be known before the decision"
     with pytest.raises(ParameterError, match=match):
-        small({"features": ["x", column]})
+        small({"features": ["x", "a"]})
 
 
 @pytest.mark.parametrize("roles", [{"outcomes": "a"}, {"cost": "a"}, {"weight": "a"}, {"propensity": "a"}])

@@ -152,7 +152,7 @@ def test_a_file_with_another_treated_share_is_refused(criteo_folder: Make, crite
         ({"sample": 0.0}, "sample=0.0"),
         ({"sample": 1.5}, "sample=1.5"),
         ({"sample": 0.5, "rows": 10}, "exclude each other"),
-        ({"outcome": "exposure"}, "outcome='exposure'"),
+        ({"outcome": "click"}, "outcome='click'"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], said: str) -> None:

@@ -64,7 +64,7 @@ def probes(learner: Learner) -> NDArray[np.float32]:
 
 
 def expected(learner: Learner, values: NDArray[np.float32], outcome: str) -> NDArray[np.float64]:
-    return learner._predict(learner.models_[outcome], values)
+    return learner._predict(outcome, learner.models_[outcome], values)
 
 
 @pytest.mark.parametrize("arms", [2, 3])
@@ -82,7 +82,7 @@ def test_effects_and_their_spread_are_the_learner_s(learner: Learner, arms: int)
         if learner.n_resamples < 2:
             assert stderr is None
             continue
-        refits = [learner._predict(models, values) for models in learner.resamples_[outcome]]
+        refits = [learner._predict(outcome, models, values) for models in learner.resamples_[outcome]]
         assert stderr is not None
         np.testing.assert_allclose(stderr, np.std(refits, axis=0, ddof=1), atol=1e-6, rtol=0)
         assert stderr[:, 1:].max() > 0

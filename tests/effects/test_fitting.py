@@ -331,7 +331,9 @@ def test_intervals_hold_the_effect_and_widen_with_confidence(kind: str) -> None:
     np.testing.assert_array_equal(lower[:, 0], 0)
     np.testing.assert_array_equal(upper[:, 0], 0)
     np.testing.assert_allclose((lower + upper) / 2, effect, atol=1e-12)
-    spread = np.std([learner._predict(m, log.features.values) for m in learner.resamples_["spend"]], axis=0, ddof=1)
+    spread = np.std(
+        [learner._predict("spend", m, log.features.values) for m in learner.resamples_["spend"]], axis=0, ddof=1
+    )
     np.testing.assert_allclose(upper - lower, 2 * 1.959964 * spread, rtol=1e-6)
     narrow = learner.effect_interval(log, alpha=0.5)
     assert (narrow[1] - narrow[0] <= upper - lower).all()

@@ -31,7 +31,7 @@ def pair_share(case: Case, a: int) -> np.ndarray:
 def test_s_is_one_response_of_the_action(case: Case) -> None:
     (stage,) = SLearner().recipe(A, None).stages
     assert stage.sees_action
-    assert stage.outcome_loss
+    assert stage.is_response
     np.testing.assert_array_equal(stage.target(case), case.y)
     assert stage.rows(case).all()
     combined = SLearner().recipe(A, None).combine({"response": np.array([[1.0, 4.0, 2.5]])})
@@ -43,7 +43,7 @@ def test_t_is_a_response_per_arm(case: Case) -> None:
     for a, stage in enumerate(recipe.stages):
         np.testing.assert_array_equal(stage.rows(case), case.action == a)
         np.testing.assert_array_equal(stage.target(case), case.y)
-        assert stage.outcome_loss
+        assert stage.is_response
     responses = {f"response-{a}": np.array([10.0 * a, a**2]) for a in range(A)}
     np.testing.assert_array_equal(recipe.combine(responses), [[0, 10, 20], [0, 1, 4]])
     assert not recipe.needs_mu
@@ -59,7 +59,7 @@ def test_x_and_r_weigh_a_pair_by_its_squared_residual_treatment(case: Case, lear
         p, treated = pair_share(case, a), case.action == a
         assert stage.weight is not None
         np.testing.assert_allclose(stage.weight(case)[rows], ((treated - p) ** 2)[rows])
-        assert not stage.outcome_loss
+        assert not stage.is_response
         if learner is RLearner:
             m = p * case.mu[:, a] + (1 - p) * case.mu[:, 0]
             expected = np.full(N, np.nan)

@@ -116,6 +116,14 @@ def told(path: str, value: Any) -> Callable[[Any], None]:
     return change
 
 
+def fitted_by(objective: str, base_score: str) -> Callable[[Any], None]:
+    def change(document: Any) -> None:
+        told("learner/objective/name", objective)(document)
+        told("learner/learner_model_param/base_score", base_score)(document)
+
+    return change
+
+
 def cycle(document: Any) -> None:
     """The root's left child leads back to the root."""
     tree = trees(document)[0]
@@ -179,6 +187,8 @@ BROKEN: list[tuple[Callable[[Any], None], str]] = [
     (told("learner/learner_model_param/num_class", "3"), "num_class"),
     (told("learner/learner_model_param/num_target", "2"), "num_target"),
     (told("learner/learner_model_param/base_score", "[nan]"), "base_score"),
+    (fitted_by("count:poisson", "[0E0]"), "base_score"),
+    (fitted_by("binary:logistic", "[2E0]"), "base_score"),
     (told("learner/learner_model_param/base_score", "[1,2]"), "could not convert"),
     (told("learner/feature_names", ["a"]), "feature names"),
     (told("learner/feature_types", [1, 2]), "feature types"),

@@ -237,9 +237,7 @@ def test_execute_reads_rows_target_weight_and_loss_of_each_stage() -> None:
 @pytest.mark.parametrize("arms", [2, 3])
 def test_a_stage_that_sees_the_action_predicts_a_column_per_action(arms: int) -> None:
     x, c = features(), case(arms=arms)
-    recipe = Recipe(
-        (Stage("r", lambda case: case.y, outcome_loss=True, sees_action=True),), lambda p: p["r"], needs_mu=False
-    )
+    recipe = Recipe((Stage("r", lambda case: case.y, sees_action=True),), lambda p: p["r"], needs_mu=False)
     engine = LocalEngine(threads=1)
     (models,) = engine.execute(engine.matrix(x), [(recipe, c, TREES)], seed=0)
     columns = predict(recipe, models, x.values, arms)

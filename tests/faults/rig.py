@@ -280,18 +280,19 @@ def audit(url: str, service: Service, ledger: Ledger) -> dict[str, int]:
 
 def count(url: str) -> dict[str, int]:
     """How much is in the store, asked of its tables and not through our own code."""
-    return {name: int(n or 0) for name, n in _rows(url, " UNION ALL ".join(f"SELECT '{k}', ({q})" for k, q in COUNTS))}
+    query = " UNION ALL ".join(f"SELECT '{k}', ({q})" for k, q in COUNTS)
+    return {name: int(n or 0) for name, n in rows_of(url, query)}
 
 
 def spent(url: str) -> dict[str, int]:
     """Campaign → treatments charged to it, where there are any."""
-    return {name: int(n) for name, n in _rows(url, "SELECT campaign, spent FROM campaigns WHERE spent <> 0")}
+    return {name: int(n) for name, n in rows_of(url, "SELECT campaign, spent FROM campaigns WHERE spent <> 0")}
 
 
 def treatments(url: str, campaign: str, control: str = "control") -> int:
     """How many decisions of a campaign in the store are treatments."""
     query = f"SELECT count(*) FROM decisions WHERE campaign = '{campaign}' AND action <> '{control}'"
-    return int(_rows(url, query)[0][0])
+    return int(rows_of(url, query)[0][0])
 
 
 COUNTS = (
@@ -304,7 +305,8 @@ COUNTS = (
 )
 
 
-def _rows(url: str, query: str) -> list[Any]:
+def rows_of(url: str, query: str) -> list[Any]:
+    """The rows of a query, past our own code."""
     engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
     try:
         with engine.connect() as connection:

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from tests.faults import rig, scenarios
+from tests.faults import reviews, rig, scenarios
 
 DATABASES = ("sqlite", "postgresql")
 
@@ -83,3 +83,11 @@ def test_without_the_right_to_mount_sqlite_is_made_to_say_it_is_full(
 def test_a_budget_of_exactly_n_is_never_exceeded_by_one(kind: str, bundle: Path) -> None:
     figures = scenarios.exact_budget(kind, bundle, budget=57, rounds=1)
     assert figures["treated"] == 57
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_people_lose_and_double_nothing_when_workers_are_killed(kind: str, tmp_path: Path) -> None:
+    figures = reviews.queue(kind, reviews.reviewed_bundle(tmp_path), times=3)
+    assert figures["kills"] >= 3
+    assert figures["decided by people"] >= 12
+    assert figures["cases"] >= figures["decided by people"]

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from persuadable.service.records import Budget, Flag, Order, OutcomeReport, Outcomes, Proposal, Shadow
+from persuadable.service.records import Budget, Flag, Order, OutcomeReport, Outcomes, Priced, Proposal, Shadow
 
 ACTIONS = ("none", "mail", "call")
 
@@ -20,11 +20,19 @@ def proposal(
     treatment: str = "mail",
     flags: tuple[Flag, ...] = (),
     shadow: Shadow | None = None,
+    cost: float | None = None,
+    other: str | None = None,
+    other_cost: float = 0.0,
+    eligible: tuple[str, ...] | None = None,
 ) -> Proposal:
-    """A proposal that is treated with this chance; its reason follows from it."""
+    """A proposal that is treated with this chance; its reason follows from it. With a cost it has a price of money."""
     reason = "below-threshold" if chance == 0 else "treated" if chance == 1 else "lottery-won"
     told = {"age": 31.5, "channel": "web"} if features is None else features
-    return Proposal(unit, told, treatment, net_effect + 0.01, None, net_effect, 0.05, chance, reason, flags, shadow)
+    priced = None if cost is None else Priced(0.5, cost, other, other_cost)
+    effect = net_effect + 0.01
+    return Proposal(
+        unit, told, treatment, effect, None, net_effect, 0.05, chance, reason, flags, shadow, priced, eligible
+    )
 
 
 def order(
@@ -32,6 +40,7 @@ def order(
     key: str | None = None,
     content: str | None = None,
     cap: int | None = None,
+    amount: float | None = None,
     campaign: str = "default",
     actions: Sequence[str] = ACTIONS,
     bundle: str = "bundle-1",
@@ -41,7 +50,9 @@ def order(
     asked = proposals or (proposal(),)
     text = content if content is not None else repr([p.unit for p in asked])
     digest = hashlib.sha256(text.encode()).digest()
-    return Order(key, digest, Budget(0.3, cap, campaign), tuple(asked), tuple(actions), bundle, contract)
+    most = None if amount is None else round(amount * 1e6)
+    budget = Budget(0.3, cap, campaign, None, most)
+    return Order(key, digest, budget, tuple(asked), tuple(actions), bundle, contract)
 
 
 def reports(*told: OutcomeReport) -> Outcomes:

@@ -12,7 +12,7 @@ from schemathesis.core.parameters import ParameterLocation
 
 KEY = "Idempotency-Key"
 LINES = "application/x-ndjson"
-PARAMETERS = {"budget_share", "budget_units", "population", "campaign"}
+PARAMETERS = {"budget_share", "budget_units", "budget_per_head", "budget_amount", "population", "campaign"}
 numbers = count()
 
 schemathesis.serializer.alias(["application/vnd.apache.arrow.stream", "application/zip"], "application/octet-stream")

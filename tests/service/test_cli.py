@@ -85,7 +85,7 @@ def test_keys_open_what_their_roles_say(bundle_folder: Path, tmp_path: Path, url
     said("store", "upgrade", "--store", url)
     keys = {
         role: CliRunner().invoke(app, ["keys", "create", role, "--role", role, "--store", url]).stdout.strip()
-        for role in ("decide", "outcome", "read", "admin")
+        for role in ("decide", "outcome", "read", "review", "admin")
     }
     may: dict[str, set[str]] = {
         "POST /v1/score": {"decide", "read"},
@@ -94,6 +94,9 @@ def test_keys_open_what_their_roles_say(bundle_folder: Path, tmp_path: Path, url
         "POST /v1/explain": {"decide", "read"},
         "POST /v1/outcomes": {"outcome"},
         "GET /v1/decisions/x": {"read"},
+        "GET /v1/reviews": {"read", "review"},
+        "GET /v1/reviews/x": {"read", "review"},
+        **{f"POST /v1/reviews/x/{verb}": {"review"} for verb in ("claim", "release", "approve", "override")},
         "GET /v1/export": {"read"},
         "GET /v1/live": {"read"},
         "GET /v1/policy": {"read"},

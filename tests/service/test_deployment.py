@@ -19,8 +19,8 @@ from clients import Client, client
 import persuadable as ps
 from persuadable.service import archive, deployment
 from persuadable.service.intake import Answers
+from persuadable.service.ranking import RankingModel
 from persuadable.service.routes import health
-from persuadable.service.scoring import Model
 
 PEOPLE = users(20)
 
@@ -278,7 +278,7 @@ def test_a_challenger_that_fails_harms_nobody(api: Client, other_folder: Path, m
     def broken(*_: Any) -> Any:
         raise ZeroDivisionError("no")
 
-    monkeypatch.setattr(Model, "shadow", broken)
+    monkeypatch.setattr(RankingModel, "shadow", broken)
     answer = api.post("/v1/decide", json={"units": PEOPLE})
     assert answer.status_code == 200
     kept = api.get(f"/v1/decisions/{answer.json()['decisions'][0]['decision_id']}").json()

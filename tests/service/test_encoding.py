@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from persuadable.service import schemas
 from persuadable.service.encoding import encode_answer, encode_line, encode_record
-from persuadable.service.records import Decision, Flag, Shadow, StoredOutcome
+from persuadable.service.records import Decision, Flag, Option, Priced, Shadow, StoredOutcome
 
 PROPENSITIES = {"none": 0.25, "mail": 0.75}
 SHADOW = Shadow("v2", "none", "mail", 0.1, 0.1, None, {"none": 1.0, "mail": 0.0})
@@ -97,3 +97,19 @@ def test_a_record_holds_all_that_is_remembered(shadow: Shadow | None) -> None:
             "threshold": None,
             "propensities": {"none": 1.0, "mail": 0.0},
         }
+
+
+def test_money_is_told_where_there_is_a_price() -> None:
+    options = {"none": Option(0.0, 0.0, 0.0, True), "mail": Option(0.3, 0.4, 0.1, False)}
+    scored = UNRECORDED._replace(priced=Priced(0.5, 0.4, options=options))
+    (told,) = fits(schemas.ScoreAnswer, encode_answer([scored], "v1"))["decisions"]
+    assert (told["price"], told["cost_effect"]) == (0.5, 0.4)
+    assert told["options"] == {
+        "none": {"effect": 0.0, "cost_effect": 0.0, "net_effect": 0.0, "eligible": True},
+        "mail": {"effect": 0.3, "cost_effect": 0.4, "net_effect": 0.1, "eligible": False},
+    }
+    decided = DECISION._replace(priced=Priced(None, 0.4), eligible=("mail",))
+    (told,) = fits(schemas.DecideAnswer, encode_answer([decided], "v1"))["decisions"]
+    assert told == {"decision_id": "d1", **TOLD, "price": None, "cost_effect": 0.4}
+    assert fits(schemas.DecisionRecord, encode_record(decided, []))["eligible"] == ["mail"]
+    assert "eligible" not in fits(schemas.DecisionRecord, encode_record(DECISION, []))

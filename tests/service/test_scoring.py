@@ -18,8 +18,9 @@ from persuadable.engine import Trees
 from persuadable.service import schemas
 from persuadable.service.grants import settle
 from persuadable.service.intake import Answers, Intake, Refused, Taken
+from persuadable.service.models import model_of
 from persuadable.service.records import Budget, Flag, Proposal, Shadow
-from persuadable.service.scoring import Model, ModelFailure, shadows
+from persuadable.service.scoring import ModelFailure, shadows
 from persuadable.service.wire import Terms, Unit, WireError
 from persuadable.worlds import RandomisedTrial
 
@@ -61,7 +62,7 @@ class Case:
 
     def __init__(self, maker: Maker) -> None:
         self.bundle, self.log = maker()
-        self.model = Model.of(self.bundle)
+        self.model = model_of(self.bundle)
         self.model.warm()
         self.units = [Unit(f"u{i}", row) for i, row in enumerate(self.log.features.frame().to_dicts())]
         self.intake = Intake(self.bundle.contract, Answers(out_of_range="flag"))
@@ -105,7 +106,7 @@ def test_a_whole_log_is_decided_as_the_policy_decides_it(case: Case, share: floa
     np.testing.assert_allclose([p.effect for p in proposals], effect[np.arange(len(effect)), scored.action], atol=1e-6)
     threshold = policy.threshold if math.isfinite(policy.threshold) else None
     assert {p.threshold for p in proposals} == {threshold}
-    assert [(p.unit, p.features) for p in proposals] == case.units
+    assert [(p.unit, p.features, p.eligible) for p in proposals] == case.units
 
 
 @pytest.mark.parametrize("name", ["letters", "steps"])
@@ -360,10 +361,10 @@ def test_the_policys_facts(cases: dict[str, Case]) -> None:
     }
     assert told["break_even"] == {"treatment 1": 0.0, "treatment 2": 0.05}
     judged = replace(cases["offers"].bundle, evaluation={"budgets": [{"share": 0.4}]})
-    assert Model.of(judged).policy_document([0.4])["held_out"] == [{"share": 0.4}]
+    assert model_of(judged).policy_document([0.4])["held_out"] == [{"share": 0.4}]
 
 
 def test_the_contracts_version_changes_with_the_contract(cases: dict[str, Case]) -> None:
     versions = {case.model.contract_version for case in cases.values()}
     assert len(versions) == len(cases)
-    assert Model.of(cases["letters"].bundle).contract_version == cases["letters"].model.contract_version
+    assert model_of(cases["letters"].bundle).contract_version == cases["letters"].model.contract_version

@@ -244,7 +244,14 @@ def test_a_moment_is_read_whatever_its_offset(local: datetime, minutes: int) -> 
 def test_a_query_says_the_budget_too() -> None:
     assert wire.read_query({"budget_share": "0.25", "as": "x"}) == Terms(0.25)
     assert wire.read_query({"budget_units": "10", "population": "400", "campaign": "12"}) == Terms(None, 10, 400, "12")
+    assert wire.read_query({"budget_per_head": "0.5"}) == Terms(budget_per_head=0.5)
+    assert wire.read_query({"budget_amount": "1e3", "population": "9"}) == Terms(None, None, 9, budget_amount=1000.0)
     assert wire.read_query({}) == Terms()
+
+
+def test_terms_without_money_are_told_as_they_were_before_there_was_any() -> None:
+    assert Terms(0.3).said() == "Terms(budget_share=0.3, budget_units=None, population=None, campaign='default')"
+    assert Terms(budget_amount=2.0).said() != Terms(budget_per_head=2.0).said() != Terms().said()
 
 
 @pytest.mark.parametrize(
@@ -260,6 +267,10 @@ def test_a_query_says_the_budget_too() -> None:
         ({"population": "9"}, "population"),
         ({"campaign": ""}, "campaign"),
         ({"campaign": "\ud800"}, "campaign"),
+        ({"budget_per_head": "-1"}, "budget_per_head"),
+        ({"budget_per_head": "1e13"}, "budget_per_head"),
+        ({"budget_amount": "Infinity"}, "budget_amount"),
+        ({"budget_per_head": "1", "population": "9"}, "population"),
     ],
 )
 def test_faults_of_a_query(query: dict[str, str], place: str) -> None:
@@ -304,6 +315,16 @@ def test_a_row_of_a_table_is_a_line() -> None:
     unit = wire.read_row(frame.row(0, named=True))
     assert unit == Unit("a", {"age": 3, "spend": None, "town": None, "ok": True, "big": float(2**70)})
     orjson.dumps(unit.features)
+
+
+def test_a_row_may_say_what_its_unit_may_be_given() -> None:
+    allowed = {"mail": "eligible for mail", "call": None, "5% off": "eligible for 5% off"}
+    row = {"unit": "a", "age": 3, "eligible for mail": False, "eligible for 5% off": None}
+    assert wire.read_row(row, allowed) == Unit("a", {"age": 3}, ("call", "5% off"))
+    assert wire.read_row({**row, "eligible for mail": True}, allowed) == Unit("a", {"age": 3})
+    assert wire.read_row({**row, "eligible for 5% off": 0}, allowed) == Unit("a", {"age": 3}, ("call",))
+    with pytest.raises(WireError, match="expected true or false"):
+        wire.read_row({**row, "eligible for mail": "no"}, allowed)
 
 
 @pytest.mark.parametrize(
@@ -421,9 +442,17 @@ def nearly_name(longest: int) -> st.SearchStrategy[Any]:
 
 feature_values = scalars | st.sampled_from(["x" * 1000, "x" * 1001, "a\nb", [], {}])
 nearly_features = st.dictionaries(nearly_name(wire.LONGEST_NAME).map(str), feature_values, max_size=3)
+nearly_eligible = st.none() | st.lists(nearly_name(wire.LONGEST_TEXT), max_size=2) | scalars
 near_units = st.fixed_dictionaries(
-    {}, optional={"unit": nearly_name(wire.LONGEST_UNIT), "features": nearly_features | scalars, "more": scalars}
+    {},
+    optional={
+        "unit": nearly_name(wire.LONGEST_UNIT),
+        "features": nearly_features | scalars,
+        "eligible": nearly_eligible,
+        "more": scalars,
+    },
 )
+nearly_money = st.none() | st.floats(-1.0, 2e12) | st.integers(-1, 2) | st.booleans()
 good_units = st.fixed_dictionaries({"unit": st.just("u1"), "features": nearly_features})
 NEARLY: dict[str, st.SearchStrategy[Any]] = {
     "ScoreRequest": st.fixed_dictionaries(
@@ -431,6 +460,8 @@ NEARLY: dict[str, st.SearchStrategy[Any]] = {
         optional={
             "budget_share": nearly_share,
             "budget_units": nearly_count,
+            "budget_per_head": nearly_money,
+            "budget_amount": nearly_money,
             "population": nearly_count,
             "campaign": st.none() | nearly_name(wire.LONGEST_CAMPAIGN),
             "more": st.none(),
@@ -476,10 +507,12 @@ WHOLE: dict[str, list[dict[str, Any]]] = {
     "ScoreRequest": [
         {"units": [UNIT], "budget_share": 0.5, "campaign": "c"},
         {"units": [UNIT], "budget_units": 5, "population": 6},
+        {"units": [UNIT], "budget_amount": 5.5, "population": 6, "budget_per_head": 0.1},
+        {"units": [{**UNIT, "eligible": ["mail"]}], "budget_units": 5, "budget_amount": 1e12, "population": 6},
     ],
     "ExplainRequest": [{"unit": "u", "features": {}, "treatment": "mail"}],
     "OutcomesRequest": [{"outcomes": [REPORT]}],
-    "UnitLine": [UNIT],
+    "UnitLine": [UNIT, {**UNIT, "eligible": ["mail", "call"]}],
 }
 
 
@@ -498,6 +531,10 @@ def test_they_agree_at_every_bound_inside() -> None:
         agree("UnitLine", {"unit": "u", "features": {str(value): 1}})
         for member in REPORT:
             agree("OutcomesRequest", {"outcomes": [{**REPORT, member: value}]})
+    for n in (wire.MOST_ELIGIBLE, wire.MOST_ELIGIBLE + 1):
+        agree("UnitLine", {"unit": "u", "features": {}, "eligible": ["mail"] * n})
+    for value in AT_THE_BOUNDS:
+        agree("UnitLine", {"unit": "u", "features": {}, "eligible": [value]})
     agree("UnitLine", {"unit": "u", "features": {f"f{i}": 1 for i in range(wire.MOST_FEATURES)}})
     agree("UnitLine", {"unit": "u", "features": {f"f{i}": 1 for i in range(wire.MOST_FEATURES + 1)}})
 

@@ -263,7 +263,8 @@ def test_the_command_line_runs_a_study(csv: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "The decision" in done.output
     assert "Warning" not in done.output
-    assert sorted(p.name for p in out.iterdir()) == ["bundle", "metrics.json", "model_card.json", "report.html"]
+    written = ["bundle", "metrics.json", "model_card.html", "model_card.json", "report.html"]
+    assert sorted(p.name for p in out.iterdir()) == written
 
 
 def test_a_feature_the_action_changed_is_called_out(csv: Path, tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 
 from persuadable.app.address import service_address, usable_key
+from persuadable.app.spending import Spending, terms
 from persuadable.errors import PersuadableError
 
 __all__ = ["Document", "Service", "ServiceAway", "ServiceError", "ServiceRefused"]
@@ -21,6 +23,9 @@ NEW_KEY = (
     "Create one with 'persuadable keys create app --role read', and start the app with it in the environment "
     "variable PERSUADABLE_API_KEY."
 )
+
+
+REVIEWER_KEY = NEW_KEY.replace("--role read", "--role read --role review")
 
 
 class ServiceError(PersuadableError):
@@ -102,19 +107,53 @@ class Service:
         """What the service did in the last hour."""
         return self._get("/v1/live")
 
-    def score(self, units: Sequence[Mapping[str, Any]], share: float) -> tuple[list[Document], str]:
+    def score(self, units: Sequence[Mapping[str, Any]], budget: Spending) -> tuple[list[Document], str]:
         """A decision for every user, remembered by nobody, and the version of the bundle that made them.
 
         Args:
-            units: {"unit", "features"} each.
-            share: share of the population the budget pays for.
+            units: {"unit", "features"} each, and maybe "eligible".
+            budget: share of the population it pays for, or money per head.
         """
-        answer = self._ask("POST", "/v1/score", {"units": list(units), "budget_share": share})
+        answer = self._ask("POST", "/v1/score", {"units": list(units), **terms(budget)})
         return answer["decisions"], answer["bundle"]
 
     def explain(self, features: Mapping[str, Any], treatment: str) -> Document:
         """What moved one user's effect: base, contributions and their sum."""
         return self._ask("POST", "/v1/explain", {"features": dict(features), "treatment": treatment})
+
+    def reviews(self, state: str = "open", code: str | None = None, *, limit: int = 50) -> Document:
+        """The first cases of the review queue in a state, maybe of one reason code, and how many wait in all."""
+        asked = {"state": state, "limit": str(limit)} | ({} if code is None else {"code": code})
+        return self._get(f"/v1/reviews?{urlencode(asked)}")
+
+    def review(self, case: str) -> Document:
+        """One case."""
+        return self._get(f"/v1/reviews/{case}")
+
+    def claim(self, case: str, reviewer: str) -> Document:
+        """Take a case."""
+        return self._do(case, "claim", {"reviewer": reviewer})
+
+    def release(self, case: str, reviewer: str) -> Document:
+        """Give a case back."""
+        return self._do(case, "release", {"reviewer": reviewer})
+
+    def approve(self, case: str, reviewer: str, why: str = "") -> Document:
+        """Give what the policy proposed."""
+        return self._do(case, "approve", {"reviewer": reviewer, "why": why or None})
+
+    def override(self, case: str, reviewer: str, action: str, why: str) -> Document:
+        """Give something else."""
+        return self._do(case, "override", {"reviewer": reviewer, "action": action, "why": why})
+
+    def _do(self, case: str, verb: str, body: Document) -> Document:
+        try:
+            return self._ask("POST", f"/v1/reviews/{case}/{verb}", body)
+        except ServiceRefused as refused:
+            if refused.status == 403:
+                said = "The app's key may look at cases, and not decide them"
+                raise ServiceRefused(said, status=403, remedy=REVIEWER_KEY) from None
+            raise
 
     def _get(self, path: str) -> Document:
         return self._ask("GET", path)

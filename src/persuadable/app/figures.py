@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from persuadable.app.palette import BLUE, GREEN, VERMILION
 from persuadable.app.sentences import shown_value
+from persuadable.app.spending import Spending, shown
 from persuadable.app.units import Unit
 from persuadable.report.charts import Series, curves, histograms, intervals_across, intervals_along, level_line
 from persuadable.report.theme import INK, MUTED, PALETTE, faded, styled
@@ -44,10 +45,11 @@ ENDS = ("value", "low", "high")
 MEASURED = ("value", "gain_over_none", "gain_over_random")
 
 
-def effect_figure(decision: Json, share: float, unit: Unit) -> go.Figure:
+def effect_figure(decision: Json, budget: Spending | None, unit: Unit) -> go.Figure:
     """One user's effect with its interval, against no effect and against the threshold of a budget.
 
-    The threshold is one of the net effect; it is drawn where this user's effect would meet it.
+    The threshold is one of the net effect; it is drawn where this user's effect would meet it. Of a budget of money it
+    is what the treatment's cost must bring. Of which budget it is, is left out where that is None.
     """
     interval = decision.get("interval")
     name = "predicted effect, 95% interval" if interval else "predicted effect"
@@ -57,8 +59,9 @@ def effect_figure(decision: Json, share: float, unit: Unit) -> go.Figure:
     _upright(drawn, 0.0, "no effect", MUTED, "solid")
     marks = [decision["effect"], 0.0, *(interval or ())]
     if decision.get("threshold") is not None:
+        at = "" if budget is None else f" at a budget of {shown(budget)}"
         line = decision["threshold"] + decision["effect"] - decision["net_effect"]
-        _upright(drawn, float(unit.scaled(line)), f"threshold at a budget of {percent(share, 0)}", VERMILION, "dash")
+        _upright(drawn, float(unit.scaled(line)), f"threshold{at}", VERMILION, "dash")
         marks.append(line)
     return drawn.update_layout(showlegend=True, height=190).update_xaxes(range=_around(unit.scaled(marks)))
 

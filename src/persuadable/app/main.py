@@ -9,7 +9,7 @@ import streamlit as st
 from persuadable.app import look
 from persuadable.app.palette import BLUE
 from persuadable.app.shared import failures
-from persuadable.app.views import budget, live, model, score
+from persuadable.app.views import budget, live, model, reviews, score
 from persuadable.report.theme import FONT, INK
 
 # Drawn here: an icon by name would be fetched from somebody else's server.
@@ -46,6 +46,7 @@ def main() -> None:
             st.Page(score.page, title="Score a user", icon=":material/person_search:", url_path="score", default=True),
             st.Page(budget.page, title="Budget sweep", icon=":material/tune:", url_path="budget"),
             st.Page(model.page, title="Model", icon=":material/query_stats:", url_path="model"),
+            st.Page(reviews.page, title="Reviews", icon=":material/rate_review:", url_path="reviews"),
             st.Page(live.page, title="Live", icon=":material/monitor_heart:", url_path="live"),
         ],
         position="top",

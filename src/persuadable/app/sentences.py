@@ -10,7 +10,16 @@ from persuadable.app.client import ServiceError, ServiceRefused
 from persuadable.app.units import Unit
 from persuadable.report.words import number, percent
 
-__all__ = ["Said", "decision_said", "flag_sentence", "problem_sentences", "shown_value"]
+__all__ = [
+    "Said",
+    "Tone",
+    "decision_said",
+    "effect_sentence",
+    "flag_sentence",
+    "problem_sentences",
+    "review_sentence",
+    "shown_value",
+]
 
 Tone = Literal["good", "quiet", "unclear", "bad"]
 Json = Mapping[str, Any]
@@ -40,14 +49,15 @@ def decision_said(decision: Json, control: str, share: float, unit: Unit, ranges
     treated = decision["action"] != control
     headline = f"Treat: {decision['action']}" if treated else f"Do not treat: {control}"
     tone: Tone = "good" if treated else "quiet"
-    if decision["reason"] in ("fallback", "lottery-won", "lottery-lost"):
+    if decision["reason"] in ("fallback", "lottery-won", "lottery-lost", "review"):
         tone = "unclear"
-    lines = (_effect_sentence(decision, unit), _reason_sentence(decision, share, unit))
+    lines = (effect_sentence(decision, unit), _reason_sentence(decision, share, unit))
     flags = tuple(flag_sentence(flag, ranges) for flag in decision.get("flags") or ())
     return Said(tone, headline, (*lines, *flags))
 
 
-def _effect_sentence(decision: Json, unit: Unit) -> str:
+def effect_sentence(decision: Json, unit: Unit) -> str:
+    """What a treatment is predicted to change, and how sure that is."""
     effect = decision["effect"]
     what = f"{decision['treatment']} is predicted to"
     if effect == 0:
@@ -65,9 +75,13 @@ def _reason_sentence(decision: Json, share: float, unit: Unit) -> str:
     net = "net effect" if decision["net_effect"] != decision["effect"] else "effect"
     if reason == "fallback":
         return "The features are unlike anything the model has learned from, so nothing is done, whatever the effect."
+    if reason == "review":
+        return review_sentence(decision)
     if reason == "not-worth-it":
         what = "is predicted to do no good" if net == "effect" else "is predicted to bring less than it costs"
         return f"{decision['treatment']} {what}, so it is not given, however large the budget."
+    if reason == "not-eligible":
+        return "This user may not be given any treatment."
     if reason == "budget-spent":
         return "The budget was spent on users with larger effects."
     if threshold is None:
@@ -84,6 +98,15 @@ def _reason_sentence(decision: Json, share: float, unit: Unit) -> str:
             f"{percent(chance)} are treated, by lot. This one {drawn}."
         )
     return f"{line}; this one lies below, so the budget goes to users whom it moves more."
+
+
+def review_sentence(decision: Json) -> str:
+    """That a decision would wait for a person, and why."""
+    review = decision["review"]
+    codes = ", ".join(code.replace("-", " ") for code in review["codes"])
+    return (
+        f"This one a person would decide ({codes}); the policy proposes {review['proposed']}. Nothing is done before."
+    )
 
 
 FLAGS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from persuadable.app import look
 from persuadable.app.client import Document, Service, ServiceAway, ServiceError
 from persuadable.app.launching import KEY
 from persuadable.app.sentences import Said, problem_sentences
+from persuadable.app.spending import Money
 from persuadable.app.units import Unit
 from persuadable.errors import PersuadableError
 
@@ -27,7 +29,9 @@ __all__ = [
     "failures",
     "keep",
     "model_card",
+    "money_slider",
     "policy",
+    "review_reasons",
     "service",
     "unit",
 ]
@@ -68,6 +72,13 @@ def model_card() -> Document | None:
     return service().card()
 
 
+@st.cache_data(ttl=FRESH, show_spinner=False)
+def review_reasons() -> dict[str, str]:
+    """Why decisions may be left to people: code → sentence."""
+    reasons: dict[str, str] = service().reviews(limit=1)["reasons"]
+    return reasons
+
+
 def unit() -> Unit:
     """In what effects are counted."""
     return Unit.of(policy(), evaluation())
@@ -82,6 +93,25 @@ def budget_slider(label: str, start: float) -> float:
     """
     percent: int = st.slider(label, 0, 100, begin("budget", round(100 * start)), 1, format="%d%%", key="budget-input")
     return keep("budget", percent) / 100
+
+
+def money_slider(policy: Document) -> Money:
+    """The budget, as money per head of everybody; the same one on every page.
+
+    Args:
+        policy: of /v1/policy; the slider goes up to all there is to buy.
+    """
+    most = float(policy["rows"][-1]["budget_per_head"])
+    if most <= 0.0:
+        look.note("No offer that costs anything is predicted to do any good, so there is nothing to spend on.")
+        return Money(0.0)
+    step = 10.0 ** math.floor(math.log10(most / 50))
+    top = step * math.ceil(most / step)
+    told = policy["budget_per_head"]
+    start = min(begin("money", top if told is None else float(told)), top)
+    label = "Budget: money per head of everybody"
+    per_head: float = st.slider(label, 0.0, top, start, step, format="%.4g", key="money-input")
+    return Money(keep("money", per_head))
 
 
 def begin(name: str, start: Any) -> Any:

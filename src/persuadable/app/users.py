@@ -12,6 +12,7 @@ import polars as pl
 
 from persuadable.app.client import Service, ServiceRefused
 from persuadable.app.fields import Field
+from persuadable.app.spending import Money, Spending
 from persuadable.errors import DataError
 
 __all__ = [
@@ -115,7 +116,7 @@ def read_users(raw: bytes, listed: Sequence[Field], *, most: int = MOST_ROWS) ->
 def score_users(
     service: Service,
     users: Users,
-    share: float,
+    budget: Spending,
     said: Callable[[int, int], None] = lambda done, all_: None,
 ) -> tuple[pl.DataFrame, str]:
     """What the service would do with every user, the largest net effects first, and by which bundle.
@@ -123,11 +124,12 @@ def score_users(
     Args:
         service: where to ask.
         users: whom to ask about.
-        share: the budget.
+        budget: a share of users, or money per head.
         said: told (users done, users in all) after every chunk.
 
     Returns:
-        unit, action, effect, low, high, net effect, threshold, probability of treatment, reason and flags per user;
+        unit, action, effect, low, high, net effect, threshold, probability of treatment, reason and flags per user,
+        and its expected cost where the budget is money;
         the version of the one bundle that scored them all.
 
     Raises:
@@ -143,7 +145,7 @@ def score_users(
         )
         units = [{"unit": unit, "features": features} for unit, features in chunk]
         try:
-            decisions, version = service.score(units, share)
+            decisions, version = service.score(units, budget)
         except ServiceRefused as refused:
             raise _located(refused, start) from refused
         if bundle and version != bundle:
@@ -151,7 +153,8 @@ def score_users(
         bundle = version
         rows += map(_row, decisions)
         said(len(rows), len(users))
-    scored = pl.DataFrame(rows, schema=SCHEMA)
+    schema = SCHEMA | {"cost": pl.Float64} if isinstance(budget, Money) else SCHEMA
+    scored = pl.DataFrame(rows, schema=schema)
     return scored.sort("net_effect", descending=True, maintain_order=True), bundle
 
 
@@ -182,6 +185,11 @@ def formulas(listed: pl.DataFrame) -> int:
 
 def _row(decision: dict[str, Any]) -> dict[str, Any]:
     low, high = decision.get("interval") or (None, None)
+    its = decision.get("options", {}).get(decision["action"])
+    if its is not None and its["effect"] and decision["action"] != decision["treatment"]:
+        # A lot between two offers fell on the other one.
+        decision = decision | {name: its[name] for name in ("effect", "cost_effect", "net_effect")}
+        low = high = None
     return {
         "unit": decision["unit"],
         "action": decision["action"],
@@ -194,7 +202,7 @@ def _row(decision: dict[str, Any]) -> dict[str, Any]:
         "probability": decision["propensities"][decision["treatment"]],
         "reason": decision["reason"],
         "flags": "; ".join(f"{flag['feature']}: {flag['code']}" for flag in decision.get("flags") or ()),
-    }
+    } | ({"cost": decision["cost_effect"]} if "cost_effect" in decision else {})
 
 
 def _table(raw: bytes) -> pl.DataFrame:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from persuadable.bench.accuracy import Accuracy, accuracy
 from persuadable.bench.agreement import Agreements, agreement
+from persuadable.bench.allocation import AllocationSpeed, allocation
 from persuadable.bench.bandits import Bandits, bandits
 from persuadable.bench.hillstrom import Gain, Splits, hillstrom
+from persuadable.bench.offers import OfferTrials, offers
 from persuadable.bench.ope import ope
 from persuadable.bench.race import Race, Run
 from persuadable.bench.service import ServiceSpeed, service_speed
@@ -14,18 +16,22 @@ from persuadable.bench.speed import evaluation, learners
 __all__ = [
     "Accuracy",
     "Agreements",
+    "AllocationSpeed",
     "Bandits",
     "Gain",
+    "OfferTrials",
     "Race",
     "Run",
     "ServiceSpeed",
     "Splits",
     "accuracy",
     "agreement",
+    "allocation",
     "bandits",
     "evaluation",
     "hillstrom",
     "learners",
+    "offers",
     "ope",
     "service_speed",
 ]

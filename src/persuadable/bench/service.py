@@ -288,11 +288,13 @@ def _cases(
 def _in_process(bundle: Bundle, n: int, tell: Callable[[str], None]) -> Batch:
     """Compiled effects of many users and whom the budget treats, without HTTP."""
     from persuadable.effects.compiled import CompiledLearner
+    from persuadable.policies import BudgetPolicy
 
-    learner = CompiledLearner(bundle.learner)
+    learner, policy = CompiledLearner(bundle.learner), bundle.policy
     learner.warm()
     values = workload.users(n).values
-    threshold = bundle.policy.threshold  # of net effects, which without costs and break-even are the effects
+    assert isinstance(policy, BudgetPolicy)
+    threshold = policy.threshold  # of net effects, which without costs and break-even are the effects
     took = []
     for _ in range(5):
         wall, cpu = time.perf_counter(), time.process_time()

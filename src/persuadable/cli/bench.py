@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from persuadable.cli.root import Budget, Threads, names, refusals
+from persuadable.errors import ParameterError
 
 bench_app = typer.Typer(
     help="Measure speed and accuracy, against peers in their own environments.", no_args_is_help=True
@@ -119,6 +120,25 @@ def bench_ope(
         typer.echo(ope(rows, actions, threads, repeats, chosen, streamed=streamed, out=out, say=_progress))
 
 
+@bench_app.command("allocation")
+def bench_allocation(
+    rows: Annotated[int, typer.Option("--rows", "-n", help="Units to race the solvers on.", min=1000)] = 100_000,
+    sizes: Annotated[str, typer.Option(help="Units of ours alone, comma-separated; 'none' for none.")] = (
+        "10000,100000,1000000,10000000"
+    ),
+    threads: Annotated[int, typer.Option(help="Threads of every process.", min=1)] = 2,
+    repeats: Repeats = 3,
+    peers: Peers = "highspy,ortools,clarabel",
+    out: Save = None,
+) -> None:
+    """CPU time and memory of allocating offers under budgets, beside solvers of linear programs."""
+    from persuadable.bench import allocation
+
+    with refusals():
+        several = [_whole(size) for size in _peers(sizes)]
+        typer.echo(allocation(rows, several, threads, repeats, _peers(peers), out=out, say=_progress))
+
+
 @bench_app.command("hillstrom")
 def bench_hillstrom(
     arms: Annotated[str, typer.Option(help="Which e-mails: women, men or all.")] = "women",
@@ -133,6 +153,20 @@ def bench_hillstrom(
 
     with refusals():
         typer.echo(hillstrom(arms, outcome, budget, splits, threads=threads, out=out, say=_progress))  # type: ignore[arg-type]
+
+
+@bench_app.command("offers")
+def bench_offers(
+    splits: Annotated[int, typer.Option(help="Random halvings of each trial.", min=1)] = 5,
+    trials: Annotated[str, typer.Option(help="Real trials, comma-separated.")] = "thornton,karlan-list,hillstrom",
+    threads: Threads = None,
+    out: Save = None,
+) -> None:
+    """What choosing an offer by person is worth on real trials, and whether value and cost can be believed."""
+    from persuadable.bench import offers
+
+    with refusals():
+        typer.echo(offers(splits, names(trials), threads=threads, out=out, say=_progress))
 
 
 @bench_app.command("service")
@@ -159,6 +193,13 @@ def bench_service(
 
 def _peers(text: str) -> tuple[str, ...]:
     return () if text == "none" else names(text)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text.replace("_", ""))
+    except ValueError:
+        raise ParameterError(f"--sizes has {text!r}, not a whole number", remedy="Pass e.g. 10000,100000.") from None
 
 
 def _progress(line: str) -> None:

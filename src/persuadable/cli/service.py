@@ -44,12 +44,21 @@ class Missing(StrEnum):
     DROP = "drop"
 
 
+class MadeBy(StrEnum):
+    """Who decided."""
+
+    POLICY = "policy"
+    QUEUE = "queue"
+    PERSON = "person"
+
+
 class Role(StrEnum):
     """What a key may do."""
 
     DECIDE = "decide"
     OUTCOME = "outcome"
     READ = "read"
+    REVIEW = "review"
     ADMIN = "admin"
 
 
@@ -212,6 +221,10 @@ def export(
     ] = Missing.NULL,
     bundle: Annotated[str | None, typer.Option(help="Only decisions of this bundle version.")] = None,
     campaign: Annotated[str | None, typer.Option(help="Only decisions of this campaign.")] = None,
+    made_by: Annotated[
+        MadeBy | None,
+        typer.Option(help="Only decisions made by the policy, left by it to the review queue, or made by a person."),
+    ] = None,
     since: Annotated[datetime | None, typer.Option(help="Only decisions made at this time (UTC) or later.")] = None,
     until: Annotated[datetime | None, typer.Option(help="Only decisions made before this time (UTC).")] = None,
     store: Url = None,
@@ -232,6 +245,7 @@ def export(
                 until=_utc(until),
                 bundle=bundle,
                 campaign=campaign,
+                made_by=None if made_by is None else made_by.value,
                 missing=missing.value,
             )
         typer.echo(f"{rows:,} decisions in {out}")

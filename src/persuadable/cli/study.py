@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-import shlex
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from persuadable.cli.logs import (
+    Action,
+    Categorical,
+    Control,
+    Data,
+    Drop,
+    FeatureColumns,
+    PropensityTold,
+    Resamples,
+    SplitBy,
+    TestShare,
+    Time,
+    Unit,
+    Weight,
+    propensities,
+    read,
+    say_where,
+)
 from persuadable.cli.root import Budget, Out, Seed, Threads, escaped, names, refusals
 from persuadable.errors import DatasetUnavailable, ParameterError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from persuadable.log import DecisionLog
     from persuadable.study import Study, Written
 
+ValuePerConversion = Annotated[
+    float | None,
+    typer.Option(help="What one unit of the outcome brings; with --cost-per-contact."),
+]
+CostPerContact = Annotated[float | None, typer.Option(help="What treating one person costs, in the same money.")]
+Segments = Annotated[
+    str | None,
+    typer.Option(help="Columns whose groups are audited for fairness, comma-separated; --drop hides them from models."),
+]
+Review = Annotated[float | None, typer.Option(help="Share of the decisions that people can look at, e.g. 0.1.")]
 Learners = Annotated[str, typer.Option("--learner", help="Learners to try, of s, t, x, r, dr; comma-separated.")]
 
 
@@ -28,20 +58,93 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Out = Path("out/demo"),
-    budget: Budget = 0.3,
-    learner: Learners = "x,r,dr",
-    arms: Annotated[str, typer.Option(help="Which e-mails of the Hillstrom experiment: women, men or all.")] = "women",
+    dataset: Annotated[str, typer.Argument(help="hillstrom or criteo.")] = "hillstrom",
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the results; out/demo or out/criteo.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="Hillstrom: share that can be treated; 0.3.")] = None,
+    learner: Annotated[
+        str | None, typer.Option(help="Learners to try, of s, t, x, r, dr; x,r,dr, and x for criteo.")
+    ] = None,
+    arms: Annotated[str | None, typer.Option(help="Hillstrom: which e-mails, women (the default), men or all.")] = None,
+    value_per_conversion: Annotated[float | None, typer.Option(help="Criteo: what a conversion brings; 20.")] = None,
+    cost_per_contact: Annotated[float | None, typer.Option(help="Criteo: what a contact costs; 0.01.")] = None,
+    segments: Annotated[str | None, typer.Option(help="Criteo: features audited for fairness; f0,f2.")] = None,
+    review: Annotated[float | None, typer.Option(help="Criteo: share of decisions people look at; 0.1.")] = None,
+    resamples: Annotated[int | None, typer.Option(help="Criteo: half-samples behind effect intervals; 10.")] = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
     """A real experiment, from rows to a report, a policy and a bundle.
 
-    Takes the Hillstrom e-mail experiment; where it cannot be had, Thornton's trial of cash incentives.
+    Takes the Hillstrom e-mail experiment (where it cannot be had, Thornton's trial of cash incentives), or, as
+    `demo criteo`, Criteo's advertising trial, and holds a published claim about its ROAS against the data.
     """
+    mail = {"budget": budget, "arms": arms}
+    advertising = {
+        "value_per_conversion": value_per_conversion,
+        "cost_per_contact": cost_per_contact,
+        "segments": None if segments is None else names(segments),
+        "review": review,
+        "n_resamples": resamples,
+    }
+    common: dict[str, Any] = {"random_state": seed, "threads": threads}
+    if learner is not None:
+        common["learners"] = names(learner)
     with refusals():
-        log = _demo_log(arms)
-        _study(log, out, budget=budget, learners=names(learner), random_state=seed, threads=threads)
+        if dataset == "criteo":
+            _refuse(mail, dataset)
+            _criteo(out or Path("out/criteo"), {**common, **_given(advertising)})
+        elif dataset == "hillstrom":
+            _refuse(advertising, dataset)
+            _study(
+                _demo_log(arms or "women"),
+                out or Path("out/demo"),
+                {},
+                budget=0.3 if budget is None else budget,
+                **common,
+            )
+        else:
+            raise ParameterError(f"There is no demo {dataset!r}", remedy="Choose 'hillstrom' or 'criteo'.")
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(options: Mapping[str, Any], dataset: str) -> None:
+    """Refuse options of the other demo."""
+    for name in _given(options):
+        told = "resamples" if name == "n_resamples" else name.replace("_", "-")
+        raise ParameterError(f"--{told} is no option of demo {dataset}", remedy="Leave it out.")
+
+
+def _criteo(out: Path, choices: dict[str, Any]) -> None:
+    from persuadable import datasets
+    from persuadable.study import criteo_plan, run_criteo
+
+    plan = criteo_plan(**choices)
+    log = datasets.load("criteo", outcome=["conversion", "visit"])
+    console = Console(highlight=False)
+    console.print("Criteo's advertising trial: ROAS from 2.44 to 9.60 with 75% less spend?")
+    typer.echo(f"\n{log}\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        for study, written, check in run_criteo(log, plan, out):
+            console.print(f"[bold]{escaped(check.outcome.capitalize())}[/]")
+            typer.echo(f"{study.treatments[0].ranking}\n\n{check.returns}\n")
+            for table in study.archetypes.values():
+                typer.echo(f"{table}\n")
+            console.print(escaped(" ".join(check.sentences())) + "\n")
+            typer.echo(f"  {written.report}\n  {written.card_page}\n")
+    _warn(caught)
+    typer.echo(f"  {out / 'claim.html'}  the claim, restated\n  {out / 'claim.json'}  its numbers")
+
+
+def _warn(caught: Iterable[warnings.WarningMessage]) -> None:
+    """Each kind of warning once."""
+    for text in {w.category: str(w.message) for w in caught if issubclass(w.category, UserWarning)}.values():
+        Console(highlight=False).print(f"[bold yellow]Warning:[/] {escaped(text)}\n")
 
 
 def _demo_log(arms: str) -> DecisionLog:
@@ -59,9 +162,9 @@ def _demo_log(arms: str) -> DecisionLog:
 
 
 def run(
-    data: Annotated[Path, typer.Argument(help="A CSV or Parquet file, one row per decision.")],
-    action: Annotated[str, typer.Option(help="Column of the action taken.")],
-    control: Annotated[str, typer.Option(help="The label of doing nothing, in that column.")],
+    data: Data,
+    action: Action,
+    control: Control,
     outcome: Annotated[list[str], typer.Option(help="Column to be raised; repeat for more, the first is targeted.")],
     budget: Budget = 0.3,
     learner: Learners = "x,r,dr",
@@ -70,52 +173,56 @@ def run(
         str | None,
         typer.Option(help="Column of what each decision cost, in the unit of the outcome, from which it is taken."),
     ] = None,
-    propensity: Annotated[
-        str | None,
-        typer.Option(
-            help="Probability of the treatment: a number, a column, label=number for every label, or 'estimated' from "
-            "the features. Without it the log is taken as completely randomised."
-        ),
-    ] = None,
-    features: Annotated[
-        str | None, typer.Option(help="Feature columns, comma-separated; all without another role by default.")
-    ] = None,
-    drop: Annotated[str | None, typer.Option(help="Columns to leave out, comma-separated.")] = None,
-    categorical: Annotated[
-        str | None, typer.Option(help="Numeric columns that are categories, comma-separated.")
-    ] = None,
-    unit: Annotated[str | None, typer.Option(help="Column that says who a decision was about.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column of the time of the decision.")] = None,
-    weight: Annotated[str | None, typer.Option(help="Column of row weights.")] = None,
+    propensity: PropensityTold = None,
+    features: FeatureColumns = None,
+    drop: Drop = None,
+    categorical: Categorical = None,
+    unit: Unit = None,
+    time: Time = None,
+    weight: Weight = None,
     break_even: Annotated[float, typer.Option(help="Least effect worth an action, in the unit of the outcome.")] = 0.0,
-    test_share: Annotated[float, typer.Option(help="Share of the rows held out to judge everything.")] = 0.5,
-    split_by: Annotated[str | None, typer.Option(help="row, unit or time; unit where units repeat.")] = None,
-    resamples: Annotated[int, typer.Option(help="Half-samples behind the effect intervals of the bundle.", min=0)] = 20,
+    value_per_conversion: ValuePerConversion = None,
+    cost_per_contact: CostPerContact = None,
+    segments: Segments = None,
+    review: Review = None,
+    through: Annotated[
+        str | None,
+        typer.Option(help="Column without which the outcome never comes, such as a visit; tries the funnel."),
+    ] = None,
+    test_share: TestShare = 0.5,
+    split_by: SplitBy = None,
+    resamples: Resamples = 20,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Your own experiment: report.html, metrics.json, model_card.json and bundle/ in one folder."""
+    """Your own experiment: a report, every number, a model card and a bundle in one folder."""
     with refusals():
-        log = _read(
+        log = read(
             data,
             drop=names(drop),
             action=action,
             control=control,
-            outcomes=outcome,
+            outcomes=[*outcome, through] if through is not None and through not in outcome else outcome,
             cost=cost,
             features=names(features) or None,
             categorical=names(categorical),
             unit=unit,
             time=time,
             weight=weight,
-            propensity=_propensity(propensity),
+            propensity=propensities(propensity),
         )
         _study(
             log,
             out,
+            _labels(data, log, names(segments)),
             budget=budget,
             learners=names(learner),
             break_even=break_even,
+            value_per_conversion=value_per_conversion,
+            cost_per_contact=cost_per_contact,
+            segments=names(segments),
+            review=review,
+            through=through,
             test_share=test_share,
             split_by=split_by,
             propensity="estimated" if propensity == "estimated" else "auto",
@@ -125,42 +232,30 @@ def run(
         )
 
 
-def _read(path: Path, *, drop: tuple[str, ...], **roles: Any) -> DecisionLog:
-    from persuadable.log import DecisionLog, reading
+def _labels(data: Path, log: DecisionLog, wanted: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
+    """The segments that no model sees, from the file."""
+    from persuadable.log import reading
 
-    frame, _ = reading.read_file(path)
-    unknown = [name for name in drop if name not in frame.columns]
+    hidden = [name for name in wanted if name not in log.features.names]
+    if not hidden:
+        return {}
+    frame, _ = reading.read_file(data)
+    unknown = [name for name in hidden if name not in frame.columns]
     if unknown:
-        raise ParameterError(f"There is no column {unknown[0]!r} to drop", remedy=f"The columns are {frame.columns}.")
-    return DecisionLog.from_frame(frame.drop(drop), name=reading.stem(path), **roles)
-
-
-def _propensity(text: str | None) -> float | str | dict[str, float] | None:
-    """What --propensity says: a number, a column, or a number for every label."""
-    if text is None or text == "estimated":
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    if "=" not in text:
-        return text
-    try:
-        return {label.strip(): float(p) for label, p in (part.rsplit("=", 1) for part in text.split(","))}
-    except ValueError:
         raise ParameterError(
-            f"--propensity {text!r} cannot be read", remedy="Write a number for every label: 'none=0.5,mail=0.5'."
-        ) from None
+            f"There is no column {unknown[0]!r} to segment by", remedy=f"The columns are {frame.columns}."
+        )
+    return {name: frame[name].to_numpy() for name in hidden}
 
 
-def _study(log: DecisionLog, out: Path, **choices: Any) -> None:
+def _study(log: DecisionLog, out: Path, labels: Mapping[str, NDArray[np.generic]], **choices: Any) -> None:
     from persuadable.study import StudyPlan, run_study, write_study
 
     plan = StudyPlan(**choices)
     typer.echo(f"\n{log}\n")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        study = run_study(log, plan)
+        study = run_study(log, plan, labels)
         written = write_study(study, out)
     first = {w.category: str(w.message) for w in reversed(caught) if issubclass(w.category, UserWarning)}
     _say(study, written, first.values())
@@ -181,14 +276,15 @@ def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
     sentences = (sentence for sentence in said.sentences if sentence not in doubts(study))
     console.print("[bold]The decision[/]")
     console.print(escaped(" ".join((said.headline, *sentences))) + "\n", soft_wrap=False)
-    for path, what in (
-        (written.report, "the report; open it in a browser"),
-        (written.metrics, "every number with its interval"),
-        (written.card, "the model card"),
-        (written.bundle, "the models and the policy, for Bundle.load"),
-    ):
-        typer.echo(f"  {path!s:<{len(str(written.card))}}  {what}")
-    typer.echo(f"\nTo decide with it:  persuadable serve {shlex.quote(str(written.bundle))} --insecure")
+    if study.returns is not None:
+        typer.echo(f"{study.returns}\n")
+    for table in study.archetypes.values():
+        typer.echo(f"{table}\n")
+    for part in (study.fairness, study.mitigation, study.review):
+        if part is not None:
+            typer.echo(f"{part}\n")
+    typer.echo(f"  {written.card_page}  the model card, to read")
+    say_where(written)
 
 
 def datasets() -> None:

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["CACHE_VARIABLE", "FOLDER_VARIABLE", "NAMES", "Dataset", "available", "cache_folder", "load", "path"]
 
-NAMES: Final = ("hillstrom", "criteo", "thornton", "open-bandit")
+NAMES: Final = ("hillstrom", "criteo", "thornton", "karlan-list", "open-bandit")
 
 _TITLES: Final = {
     "hillstrom": "MineThatData e-mail experiment, 64,000 customers, three arms (Hillstrom 2008)",
     "criteo": "Advertising trials, 13,979,592 users, 85% treated (Diemert et al. 2018, version 2.1)",
     "thornton": "Cash for collecting an HIV test result, 2,830 people (Thornton 2008)",
+    "karlan-list": "Letters asking for a gift, matched up to 3:1, 50,083 people (Karlan and List 2007)",
     "open-bandit": "Items shown in a fashion shop by two policies, their propensities logged (Saito et al. 2021)",
 }
 
@@ -62,13 +63,20 @@ def load(name: str, **options: Any) -> DecisionLog:
     ``load("hillstrom", arms="all", outcome="visit")``
         arms: "all", "women" or "men" (each against "No E-Mail"); outcome: "visit", "conversion", "spend", or several.
         Propensities are known: one third each, or one half.
-    ``load("criteo", outcome="visit", rows=None, sample=None, random_state=0, whole=False)``
-        outcome: "visit", "conversion", or both; rows: the first so many; sample: each row with this probability;
-        whole: do not accept a file that is itself a sample. The propensity is the publisher's 0.85.
+    ``load("criteo", outcome="visit", features=None, rows=None, sample=None, random_state=0, whole=False)``
+        outcome: "visit", "conversion", "exposure", or several; features: some of "f0" … "f11", None for all. Exposure
+        (whether an ad was shown) was decided after the treatment, so it is an outcome and refused as a feature. rows:
+        the first so many; sample: each row with this probability; whole: do not accept a file that is itself a sample.
+        The propensity is the publisher's 0.85.
     ``load("thornton", arms="any", outcome="got", cost="paid")``
         arms: "any" cash against none, or "levels" of it; outcome: "got" (collected the result), "paid", "offered"
         (dollars), or several; cost: "paid" (an offer costs only if the result is collected), "offered" or None.
         Propensities are the shares within the two designs the districts had.
+    ``load("karlan-list", arms="ratios", outcome="gave", cost=None)``
+        arms: "ratios" (1:1, 2:1, 3:1, each against no match) or "any" match against none; outcome: "gave", "amount"
+        (dollars), or both; cost: "matched" (ratio × amount, which whoever promised the match pays) or None.
+        Propensities are the design's: no match 1/3, each ratio 2/9. Two rows have no amount; they are left out where
+        one is needed.
     ``load("open-bandit", policy="random", campaign="all", affinities=False)``
         policy: "random" or "bts", the one that chose the items; campaign: "all", "men" or "women"; affinities: the
         user's past clicks on each item as features. The actions are items, none of which is a control; the outcome is
@@ -100,10 +108,12 @@ def path(name: str, data_dir: str | os.PathLike[str] | None = None, *, download:
         ParameterError: an unknown name.
         DatasetUnavailable: not here and not to be had.
     """
-    from persuadable.datasets import criteo, hillstrom, open_bandit, store, thornton
+    from persuadable.datasets import criteo, hillstrom, karlan_list, open_bandit, store, thornton
 
     if name == "thornton":
         return thornton.file(data_dir)
+    if name == "karlan-list":
+        return karlan_list.file(data_dir)
     if name == "open-bandit":
         return open_bandit.folder(data_dir)
     sources = {"hillstrom": hillstrom.SOURCE, "criteo": criteo.SOURCE}
@@ -115,6 +125,7 @@ def path(name: str, data_dir: str | os.PathLike[str] | None = None, *, download:
 def _loaders() -> dict[str, Callable[..., DecisionLog]]:
     from persuadable.datasets.criteo import load_criteo
     from persuadable.datasets.hillstrom import load_hillstrom
+    from persuadable.datasets.karlan_list import load_karlan_list
     from persuadable.datasets.open_bandit import load_open_bandit
     from persuadable.datasets.thornton import load_thornton
 
@@ -122,12 +133,13 @@ def _loaders() -> dict[str, Callable[..., DecisionLog]]:
         "hillstrom": load_hillstrom,
         "criteo": load_criteo,
         "thornton": load_thornton,
+        "karlan-list": load_karlan_list,
         "open-bandit": load_open_bandit,
     }
 
 
 def _described(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
-    from persuadable.datasets import criteo, hillstrom, open_bandit, store, thornton
+    from persuadable.datasets import criteo, hillstrom, karlan_list, open_bandit, store, thornton
 
     if name == "open-bandit":
         lies = open_bandit.locate_open_bandit(data_dir)
@@ -135,6 +147,9 @@ def _described(name: str, data_dir: str | os.PathLike[str] | None) -> Dataset:
     if name == "thornton":
         at = thornton.locate_thornton(data_dir)
         return Dataset(name, _TITLES[name], *(at or (None, "to be had: pip install causaldata")))
+    if name == "karlan-list":
+        there = karlan_list.locate_karlan_list(data_dir)
+        return Dataset(name, _TITLES[name], *(there or (None, f"to be had: {karlan_list.PAGE}")))
     source = hillstrom.SOURCE if name == "hillstrom" else criteo.SOURCE
     found = store.locate(source, data_dir)
     if found:

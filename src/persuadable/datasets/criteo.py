@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from persuadable.datasets.columns import chosen_outcomes
 from persuadable.datasets.store import Source, find
-from persuadable.errors import DataError, ParameterError
+from persuadable.errors import DataError, FeatureError, ParameterError
 from persuadable.features import Column, Features
 from persuadable.log import DecisionLog
+from persuadable.log.checks import known_before
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +50,7 @@ SOURCE: Final = Source(
 
 TREATED_SHARE: Final = 0.85  # the publisher's treatment ratio
 _FEATURES: Final = tuple(f"f{i}" for i in range(12))
-_OUTCOMES: Final = ("visit", "conversion")
+_OUTCOMES: Final = ("visit", "conversion", "exposure")
 _BLOCK_BYTES: Final = 4 << 20
 _FIRST_ROWS: Final = 1 << 20
 _GROWTH: Final = 1.05
@@ -59,6 +60,7 @@ _GROWTH: Final = 1.05
 class _Wish:
     """Which rows of the file: the first ``rows``, each with probability ``sample``, or all."""
 
+    features: tuple[str, ...]
     outcomes: tuple[str, ...]
     rows: int | None
     sample: float | None
@@ -105,6 +107,7 @@ class _Table:
 def load_criteo(
     *,
     outcome: str | Sequence[str] = "visit",
+    features: Sequence[str] | None = None,
     rows: int | None = None,
     sample: float | None = None,
     random_state: int | np.random.Generator = 0,
@@ -118,15 +121,22 @@ def load_criteo(
         DatasetUnavailable: the file is neither here nor to be had.
         DataError: a file without the expected columns, with values that cannot be, or whose treated share is not the
             publisher's.
+        FeatureError: a feature that came about after the action (exposure, visit, conversion), or that is not there.
         ParameterError: an unknown outcome, rows < 2, sample outside (0, 1], or both given.
     """
     outcomes = chosen_outcomes(outcome, _OUTCOMES, "criteo")
-    wish = _Wish(outcomes, _checked_rows(rows), _checked_sample(sample, rows), np.random.default_rng(random_state))
+    wish = _Wish(
+        _checked_features(features),
+        outcomes,
+        _checked_rows(rows),
+        _checked_sample(sample, rows),
+        np.random.default_rng(random_state),
+    )
     path = find(_whole_only() if whole else SOURCE, data_dir, download=download).path
     matrix, flags = _read(path, wish)
     _check_share(flags, path, rows)
     return DecisionLog.from_arrays(
-        Features(matrix, tuple(Column(name) for name in _FEATURES)),
+        Features(matrix, tuple(Column(name) for name in wish.features)),
         flags[:, 0],
         {name: flags[:, i] for i, name in enumerate(outcomes, start=1)},
         action_names=("control", "treatment"),
@@ -147,6 +157,19 @@ def _name(path: Path, wish: _Wish) -> str:
     sampled = "sample file" if "sample" in path.name else ""
     said = ", ".join(s for s in (sampled, part) if s)
     return f"criteo ({said})" if said else "criteo"
+
+
+def _checked_features(asked: Sequence[str] | None) -> tuple[str, ...]:
+    """The features asked for, all by default."""
+    if asked is None:
+        return _FEATURES
+    chosen = (asked,) if isinstance(asked, str) else tuple(dict.fromkeys(asked))
+    known_before(chosen, _OUTCOMES)
+    unknown = [name for name in chosen if name not in _FEATURES]
+    if unknown or not chosen:
+        said = f"There is no feature {unknown[0]!r}" if unknown else "No feature was asked for"
+        raise FeatureError(said, where="criteo", remedy=f"Choose among {list(_FEATURES)}, or leave features= out.")
+    return chosen
 
 
 def _checked_rows(rows: int | None) -> int | None:
@@ -200,7 +223,7 @@ def _read(path: Path, wish: _Wish) -> tuple[Matrix, Flags]:
 
 def _read_csv(path: Path, wish: _Wish) -> tuple[Matrix, Flags]:
     """Blocks of text, each parsed into float32 at once."""
-    table, flags = _Table(len(_FEATURES), np.float32), _Table(len(wish.flags), np.uint8)
+    table, flags = _Table(len(wish.features), np.float32), _Table(len(wish.flags), np.uint8)
     with _opened(path) as file:
         header = file.readline().decode("utf-8-sig").strip().split(",")
         _require(header, wish, path)
@@ -233,8 +256,8 @@ def _read_parquet(path: Path, wish: _Wish) -> tuple[Matrix, Flags]:
     n = int(scan.select(pl.len()).collect().item())
     n = n if wish.rows is None else min(n, wish.rows)
     kept = wish.keep(n)
-    matrix = np.empty((n if kept is None else int(kept.sum()), len(_FEATURES)), dtype=np.float32)
-    for i, name in enumerate(_FEATURES):
+    matrix = np.empty((n if kept is None else int(kept.sum()), len(wish.features)), dtype=np.float32)
+    for i, name in enumerate(wish.features):
         column = _column(path, name, n)
         matrix[:, i] = column if kept is None else column[kept]
     _require_finite(matrix, path)
@@ -278,11 +301,11 @@ def _parsed(text: bytes, header: list[str], wish: _Wish, path: Path) -> pl.DataF
             where=str(path),
             remedy=f"Get it anew from {SOURCE.url}",
         ) from error
-    return frame.select(*_FEATURES, *wish.flags)
+    return frame.select(*wish.features, *wish.flags)
 
 
 def _arrays(frame: pl.DataFrame, wish: _Wish, path: Path) -> tuple[Matrix, Flags]:
-    features = np.ascontiguousarray(frame.select(_FEATURES).to_numpy())
+    features = np.ascontiguousarray(frame.select(wish.features).to_numpy())
     _require_finite(features, path)
     return features, np.stack([_flag(frame[name].to_numpy(), name, path) for name in wish.flags], axis=1)
 
@@ -299,12 +322,12 @@ def _flag(values: Matrix, name: str, path: Path) -> Flags:
 
 
 def _require(header: Sequence[str], wish: _Wish, path: Path) -> None:
-    missing = [name for name in (*_FEATURES, *wish.flags) if name not in header]
+    missing = [name for name in (*wish.features, *wish.flags) if name not in header]
     if missing:
         raise DataError(
             f"{path.name} has no column {missing[0]!r}",
             where=str(path),
-            remedy=f"Expected are f0 … f11, treatment, visit and conversion, found {list(header)[:20]}.",
+            remedy=f"Expected are {', '.join((*wish.features, *wish.flags))}, found {list(header)[:20]}.",
         )
 
 

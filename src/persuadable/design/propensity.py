@@ -17,7 +17,7 @@ from persuadable.log import DecisionLog
 from persuadable.log.checks import require_comparable
 
 if TYPE_CHECKING:
-    from persuadable.engine.recipe import Loss
+    from persuadable.engine.responses import Loss
 
 __all__ = ["ClippingWarning", "Propensity", "PropensityChoice", "estimate_propensity", "resolve"]
 

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from persuadable.effects.calibrated import CalibratedEffects
 from persuadable.effects.learner import Learner, Models
+from persuadable.effects.maps import EffectMap
 from persuadable.engine import TreeModel
 from persuadable.engine.compiled import CompiledTrees
+from persuadable.engine.responses import Scale
+from persuadable.errors import BundleError
 
 __all__ = ["CompiledLearner"]
 
@@ -25,7 +29,7 @@ class CompiledLearner:
     The trees are read when this is made; it keeps no tie to the learner's boosters. It may be shared by threads.
 
     Args:
-        learner: fitted.
+        learner: fitted; or calibrated effects of one, whose maps then follow its trees.
         threads: threads that batches are shared out among; None takes the processors this process may run on.
 
     Attributes:
@@ -33,15 +37,29 @@ class CompiledLearner:
 
     Raises:
         NotFittedError: a learner before ``fit``.
+        BundleError: calibrated effects of what is no learner.
     """
 
-    def __init__(self, learner: Learner, threads: int | None = None) -> None:
+    def __init__(self, learner: Learner | CalibratedEffects, threads: int | None = None) -> None:
         learner._outcome(None)
+        maps: dict[str, tuple[EffectMap, ...]] = {}
+        if isinstance(learner, CalibratedEffects):
+            maps, inner = learner.maps_, learner.learner
+            if not isinstance(inner, Learner):
+                raise BundleError(
+                    f"Calibrated effects of a {type(inner).__name__} cannot be compiled",
+                    remedy="Calibrate the effects of a learner.",
+                )
+            learner = inner
         self.learner = learner
         self.outcomes = learner.outcomes_
-        self._effects = {name: _Refits(learner, [learner.models_[name]], threads) for name in self.outcomes}
+        self._effects = {
+            name: _Refits(learner, name, [learner.models_[name]], threads, maps.get(name, ())) for name in self.outcomes
+        }
         self._refits = {
-            name: _Refits(learner, [learner.models_[name], *learner.resamples_[name]], threads)
+            name: _Refits(
+                learner, name, [learner.models_[name], *learner.resamples_[name]], threads, maps.get(name, ())
+            )
             for name in self.outcomes
             if len(learner.resamples_[name]) > 1
         }
@@ -87,10 +105,18 @@ class CompiledLearner:
 class _Refits:
     """Several fits of one recipe to one outcome, predicted together and combined at once."""
 
-    def __init__(self, learner: Learner, fits: Sequence[Models], threads: int | None) -> None:
+    def __init__(
+        self,
+        learner: Learner,
+        outcome: str,
+        fits: Sequence[Models],
+        threads: int | None,
+        maps: Sequence[EffectMap],
+    ) -> None:
         n_actions, d = len(learner.actions_), len(learner.columns_)
         self.recipe = learner.recipe(n_actions, learner.constant_propensity_)
         self.n_fits = len(fits)
+        self.maps = tuple(maps)
         self.places: dict[str, int | slice] = {}
         models: list[TreeModel] = []
         held: list[dict[int, float]] = []
@@ -102,13 +128,30 @@ class _Refits:
             for stage in self.recipe.stages:
                 models += [fit[stage.name]] * (n_actions if stage.sees_action else 1)
         self.trees = CompiledTrees.of(models, held * self.n_fits, threads)
+        self.scale = self._scale(learner.scales_[outcome], len(held))
+
+    def _scale(self, scale: Scale | None, n_outputs: int) -> Scale | None:
+        """The scale of every output of a fit; an output that is no response stays as it is."""
+        if scale is None:
+            return None
+        low, span = np.zeros(n_outputs), np.ones(n_outputs)
+        for stage in self.recipe.stages:
+            if stage.is_response:
+                arm = slice(None) if stage.arm is None else stage.arm
+                low[self.places[stage.name]], span[self.places[stage.name]] = scale.low[arm], scale.span[arm]
+        return Scale(low, span)
 
     def __call__(self, values: Values) -> Vector:
         """(n, fits, A) effects."""
         n = len(values)
         predicted = self.trees.predict(values).reshape(n * self.n_fits, -1).astype(np.float64)
-        effects = self.recipe.combine({name: predicted[:, place] for name, place in self.places.items()})
-        return effects.reshape(n, self.n_fits, -1)
+        if self.scale is not None:
+            predicted = self.scale.outcome(predicted, slice(None))
+        effects = self.recipe.effects({name: predicted[:, place] for name, place in self.places.items()})
+        shaped: Vector = effects.reshape(n, self.n_fits, -1)
+        for a, told in enumerate(self.maps, start=1):
+            shaped[:, :, a] = told(shaped[:, :, a])
+        return shaped
 
 
 def _spread(refits: Vector) -> Vector:

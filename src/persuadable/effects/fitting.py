@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 from persuadable.design.propensity import Propensity, resolve
 from persuadable.effects.arrays import Effects
 from persuadable.effects.learner import Learner
-from persuadable.engine import Case, LocalEngine, Recipe, Trees
+from persuadable.engine import Case, LocalEngine, Recipe, Scale, Trees, response_loss
 from persuadable.engine.local import Matrix, predict
+from persuadable.engine.responses import Loss
 from persuadable.errors import NotFittedError, ParameterError
 from persuadable.fingerprint import Fingerprint
 from persuadable.log import DecisionLog, checks
 from persuadable.log.views import half_sample
 
-__all__ = ["clone", "fit_many", "out_of_fold_effects"]
+__all__ = ["clone", "fit_each", "fit_many", "out_of_fold_effects"]
 
 Vector = NDArray[np.float64]
 Order = tuple[Learner, str]
@@ -30,8 +31,8 @@ def fit_many(
 ) -> list[Learner]:
     """Fit several learners on one log; they share its matrix, folds, propensities and responses.
 
-    Learners share responses where they agree on ``nuisance_trees``, ``n_folds`` and ``random_state``; all are fitted
-    by the engine of the first.
+    Learners share responses where they agree on ``nuisance_trees``, ``n_folds``, ``random_state`` and ``loss``; all are
+    fitted by the engine of the first.
 
     Args:
         learners: fitted in place.
@@ -41,29 +42,37 @@ def fit_many(
     Raises:
         ParameterError: no learner, or a parameter outside its range.
         ActionError: an arm without rows.
+        OutcomeError: no such outcome, or one that a learner's loss cannot fit.
     """
     if not learners:
         raise ParameterError("There is no learner to fit", remedy="Pass at least one.")
     names = (log.primary,) if outcomes is None else (outcomes,) if isinstance(outcomes, str) else tuple(outcomes)
     if not names:
         raise ParameterError("No outcome was named", remedy=f"The log has {list(log.outcomes)}.")
+    return fit_each([(learner, names) for learner in learners], log)
+
+
+def fit_each(tasks: Sequence[tuple[Learner, tuple[str, ...]]], log: DecisionLog) -> list[Learner]:
+    """Fit learners on one log, each on outcomes of its own; errors and what is shared as for :func:`fit_many`."""
+    learners = [learner for learner, _ in tasks]
     for learner in learners:
         _require_whole_numbers(learner)
         _require_parts(learner)
     checks.arms(log.action, log.actions, "action")  # a part of a log may have lost an arm
     bench = Bench.of(learners[0], log)
-    orders = [(learner, name) for learner in learners for name in names]
-    cooked = [(order, models) for same in _by_seed(orders) for order, models in bench.cook(same, names)]
-    for learner in learners:
+    orders = [(learner, name) for learner, names in tasks for name in names]
+    cooked = [(order, models) for same in _by_seed(orders) for order, models in bench.cook(same)]
+    for learner, names in tasks:
         propensity = bench.propensity(learner)
         learner.actions_, learner.outcomes_, learner.columns_ = log.actions, names, log.features.columns
         learner.fitted_on, learner.propensity_ = bench.fingerprint, propensity
         learner.constant_propensity_ = _constant(propensity)
         learner.models_, learner.resamples_ = {}, {name: [] for name in names}
+        learner.scales_ = {name: bench.loss(learner, name)[1] for name in names}
     for (learner, name), models in cooked:
         learner.models_[name] = models
-    _resample(bench, orders, names)
-    return list(learners)
+    _resample(bench, orders)
+    return learners
 
 
 def _require_whole_numbers(learner: Learner) -> None:
@@ -88,12 +97,12 @@ def _require_parts(learner: Learner) -> None:
             )
 
 
-def _resample(bench: Bench, orders: Sequence[Order], names: tuple[str, ...]) -> None:
+def _resample(bench: Bench, orders: Sequence[Order]) -> None:
     """Refit the effect stages on half-samples, responses kept, for the learners that ask for it."""
     for b in range(max(learner.n_resamples for learner, _ in orders)):
         for same in _by_seed([(learner, name) for learner, name in orders if b < learner.n_resamples]):
             half = half_sample(bench.log, np.random.default_rng([same[0][0].random_state, b]))
-            for (learner, name), models in bench.cook(same, names, seed=b, within=half):
+            for (learner, name), models in bench.cook(same, seed=b, within=half):
                 learner.resamples_[name].append(models)
 
 
@@ -148,10 +157,10 @@ def out_of_fold_effects(
     orders = [(learner, name) for learner in learners]
     for k, without in enumerate(bench.without_folds(learners, name, folds)):
         out = np.flatnonzero(folds == k)
-        refits = without.cook(orders, (name,), within=folds != k)
+        refits = without.cook(orders, within=folds != k)
         for effect, ((learner, _), models) in zip(effects, refits, strict=True):
-            recipe = learner.recipe(log.n_actions, _constant(bench.propensity(learner)))
-            effect[out] = predict(recipe, models, bench.matrix.values[out], log.n_actions)
+            recipe, scale = bench.recipe(learner), bench.loss(learner, name)[1]
+            effect[out] = predict(recipe, models, bench.matrix.values[out], log.n_actions, scale)
     # Each row's effect is held out, so the array does not count as fitted on these rows.
     return [Effects.of(effect, None) for effect in effects]
 
@@ -172,11 +181,12 @@ class Bench:
     _folds: dict[Any, NDArray[np.int16]]
     _propensities: dict[Any, Propensity]
     _mu: dict[Any, Vector]
+    _losses: dict[tuple[str, str], tuple[Loss, Scale | None]]
 
     @classmethod
     def of(cls, learner: Learner, log: DecisionLog) -> Bench:
         engine = learner.engine or LocalEngine()
-        return cls(log, engine, engine.matrix(log.features), log.fingerprint, {}, {}, {})
+        return cls(log, engine, engine.matrix(log.features), log.fingerprint, {}, {}, {}, {})
 
     def folds(self, learner: Learner) -> NDArray[np.int16]:
         key = (learner.n_folds, learner.random_state)
@@ -198,24 +208,40 @@ class Bench:
             )
         return self._propensities[key]
 
-    def responses(self, learner: Learner, names: tuple[str, ...]) -> list[Vector]:
-        """Out-of-fold responses (n, A) of each outcome."""
-        trees = nuisance_trees(learner)
-        keys = [_response_key(learner, name) for name in names]
-        missing = [name for name, key in zip(names, keys, strict=True) if key not in self._mu]
-        if missing:
-            cases = [self.case(learner, name, None) for name in missing]
+    def loss(self, learner: Learner, name: str) -> tuple[Loss, Scale | None]:
+        """How the learner fits the responses of an outcome."""
+        key = (learner.loss, name)
+        if key not in self._losses:
+            log = self.log
+            self._losses[key] = response_loss(log.outcome(name), log.action, log.n_actions, learner.loss)
+        return self._losses[key]
+
+    def recipe(self, learner: Learner) -> Recipe:
+        """The learner's stages on this log."""
+        return learner.recipe(self.log.n_actions, _constant(self.propensity(learner)))
+
+    def responses(self, learner: Learner, names: Sequence[str]) -> list[Vector]:
+        """Out-of-fold responses (n, A) of each outcome, as the learner fits them."""
+        orders = [(learner, name) for name in names]
+        self._respond(orders)
+        return [self._mu[_response_key(*order)] for order in orders]
+
+    def _respond(self, orders: Sequence[Order]) -> None:
+        """Find the responses of the orders; those on the same rows are fitted together."""
+        together: dict[Any, dict[Any, Order]] = {}
+        for learner, name in orders:
+            key = _response_key(learner, name)
+            if key not in self._mu:
+                together.setdefault(_together_key(learner), {})[key] = (learner, name)
+        for told in together.values():
+            learner, cases = next(iter(told.values()))[0], [self.case(*order, None) for order in told.values()]
+            trees = nuisance_trees(learner)
             found = self.engine.cross_fit(self.matrix, cases, self.folds(learner), trees, seed=learner.random_state)
-            self._mu |= {_response_key(learner, name): mu for name, mu in zip(missing, found, strict=True)}
-        return [self._mu[key] for key in keys]
+            self._mu |= dict(zip(told, found, strict=True))
 
     def without_folds(self, learners: Sequence[Learner], name: str, folds: NDArray[np.int16]) -> list[Bench]:
         """For each fold, this bench with the responses that never saw the fold."""
-        needing = {
-            _response_key(learner, name): learner
-            for learner in learners
-            if learner.recipe(self.log.n_actions, _constant(self.propensity(learner))).needs_mu
-        }
+        needing = {_response_key(learner, name): learner for learner in learners if self.recipe(learner).needs_mu}
         found: list[dict[Any, Vector]] = [{} for _ in range(int(folds.max()) + 1)]
         for key, learner in needing.items():
             case = self.case(learner, name, None)
@@ -227,29 +253,31 @@ class Bench:
         return [replace(self, _mu=mu) for mu in found]
 
     def case(self, learner: Learner, name: str, mu: Vector | None) -> Case:
-        log = self.log
+        log, (loss, scale) = self.log, self.loss(learner, name)
         return Case(
             y=log.outcome(name),
             action=log.action,
             e=self.propensity(learner).values,
             mu=np.empty((log.n, 0)) if mu is None else mu,
-            loss="logistic" if log.is_binary(name) else "squared",
+            loss=loss,
             weight=None if log.weight is None else log.weight.astype(np.float64),
+            scale=scale,
+            reached=learner.reached(log, name),
         )
 
     def cook(
         self,
         orders: Sequence[Order],
-        names: tuple[str, ...],
         *,
         seed: int | None = None,
         within: NDArray[np.bool_] | None = None,
     ) -> list[tuple[Order, dict[str, Any]]]:
         """Fit the effect stages of every order; each with stage name → model. Seed None is the first learner's."""
         dishes: list[tuple[Recipe, Case, Trees]] = []
+        self._respond([order for order in orders if self.recipe(order[0]).needs_mu])
         for learner, name in orders:
-            recipe = learner.recipe(self.log.n_actions, _constant(self.propensity(learner)))
-            mu = self.responses(learner, names)[names.index(name)] if recipe.needs_mu else None
+            recipe = self.recipe(learner)
+            mu = self._mu[_response_key(learner, name)] if recipe.needs_mu else None
             dishes.append((recipe, self.case(learner, name, mu), learner.trees or Trees()))
         seed = orders[0][0].random_state if seed is None else seed
         return list(zip(orders, self.engine.execute(self.matrix, dishes, seed=seed, within=within), strict=True))
@@ -260,9 +288,14 @@ def nuisance_trees(learner: Learner) -> Trees:
     return learner.nuisance_trees or learner.trees or Trees()
 
 
-def _response_key(learner: Learner, name: str) -> tuple[str, str, int, int]:
+def _together_key(learner: Learner) -> tuple[str, int, int]:
+    """The responses of learners with the same key can be fitted together, on the same rows."""
+    return (repr(nuisance_trees(learner)), learner.n_folds, learner.random_state)
+
+
+def _response_key(learner: Learner, name: str) -> tuple[Any, ...]:
     """Learners with the same key share their responses."""
-    return (name, repr(nuisance_trees(learner)), learner.n_folds, learner.random_state)
+    return (name, learner.loss, *_together_key(learner))
 
 
 def _constant(propensity: Propensity) -> tuple[float, ...] | None:

@@ -12,6 +12,7 @@ from persuadable.design.propensity import Propensity, PropensityChoice
 from persuadable.effects.arrays import Effects
 from persuadable.engine import LocalEngine, Recipe, TreeModel, Trees
 from persuadable.engine.local import predict
+from persuadable.engine.responses import LossChoice, Scale
 from persuadable.errors import NotFittedError, OutcomeError, ParameterError
 from persuadable.features import Column, Features
 from persuadable.fingerprint import Fingerprint
@@ -37,6 +38,8 @@ class Learner(Parameters):
         n_resamples: half-samples the effect is refitted on for :meth:`effect_interval`; 0 for none.
         engine: where it is fitted; None is a ``LocalEngine`` with all processors.
         random_state: seed of folds, half-samples and ensembles.
+        loss: how responses are fitted: "squared", "logistic", "poisson", or "auto", which is logistic where the outcome
+            takes at most two values in each arm, else squared; see ``engine.response_loss``.
 
     Attributes:
         fitted_on: fingerprint of the rows it learned from.
@@ -46,6 +49,7 @@ class Learner(Parameters):
         propensity_: the propensities used, and how many were clipped.
         models_: outcome → stage → fitted ensemble.
         resamples_: outcome → the same, once per half-sample.
+        scales_: outcome → the scale its responses were fitted on, None where that is its own.
     """
 
     parts: ClassVar[Mapping[str, type[Parameters]]] = {"trees": Trees, "engine": LocalEngine}
@@ -58,6 +62,7 @@ class Learner(Parameters):
     constant_propensity_: tuple[float, ...] | None
     models_: dict[str, Models]
     resamples_: dict[str, list[Models]]
+    scales_: dict[str, Scale | None]
 
     def __init__(
         self,
@@ -69,6 +74,7 @@ class Learner(Parameters):
         n_resamples: int = 0,
         engine: LocalEngine | None = None,
         random_state: int = 0,
+        loss: LossChoice = "auto",
     ) -> None:
         self.trees = trees
         self.nuisance_trees = nuisance_trees
@@ -78,6 +84,7 @@ class Learner(Parameters):
         self.n_resamples = n_resamples
         self.engine = engine
         self.random_state = random_state
+        self.loss = loss
 
     def recipe(self, n_actions: int, constant_propensity: tuple[float, ...] | None) -> Recipe:
         """The stages of this learner.
@@ -87,6 +94,10 @@ class Learner(Parameters):
             constant_propensity: (A,) where every row has the same propensities, else None.
         """
         raise NotImplementedError
+
+    def reached(self, log: DecisionLog, outcome: str) -> NDArray[np.bool_] | None:
+        """(n,) whether each row reached the step that leads to the outcome; None for a learner that knows no step."""
+        return None
 
     def fit(
         self,
@@ -128,8 +139,7 @@ class Learner(Parameters):
             FeatureError: features that differ from those fitted on.
         """
         name = self._outcome(outcome)  # refuses an unfitted learner, so before models_ is touched
-        models = self.models_[name]
-        return Effects.of(self._predict(models, self._values(X)), self.fitted_on)
+        return Effects.of(self._predict(name, self.models_[name], self._values(X)), self.fitted_on)
 
     def effect_interval(self, X: Any, alpha: float = 0.05, outcome: str | None = None) -> tuple[Vector, Vector]:
         """(lower, upper), each (n, A): the effect ∓ z times the spread of its half-sample refits.
@@ -149,7 +159,8 @@ class Learner(Parameters):
         if not 0 < alpha < 1:
             raise ParameterError(f"alpha must lie in (0, 1), got {alpha!r}")
         refits = np.stack(list(self.effect_refits(X, outcome)))
-        centre = self._predict(self.models_[self._outcome(outcome)], self._values(X))
+        name = self._outcome(outcome)
+        centre = self._predict(name, self.models_[name], self._values(X))
         half = float(-ndtri(alpha / 2)) * refits.std(axis=0, ddof=1)
         return centre - half, centre + half
 
@@ -167,7 +178,7 @@ class Learner(Parameters):
                 remedy="Fit it with n_resamples=20 or more.",
             )
         values = self._values(X)
-        return (self._predict(models, values) for models in refits)
+        return (self._predict(name, models, values) for models in refits)
 
     def out_of_fold_effect(self, log: DecisionLog, outcome: str | None = None) -> Effects:
         """(n, A) effects on the very rows the learner was fitted on, each from a refit that did not see the row.
@@ -180,9 +191,10 @@ class Learner(Parameters):
 
         return out_of_fold_effects([self], log, outcome=self._outcome(outcome))[0]
 
-    def _predict(self, models: Models, values: NDArray[np.float32]) -> Vector:
+    def _predict(self, outcome: str, models: Models, values: NDArray[np.float32]) -> Vector:
         n_actions = len(self.actions_)
-        return predict(self.recipe(n_actions, self.constant_propensity_), models, values, n_actions)
+        recipe = self.recipe(n_actions, self.constant_propensity_)
+        return predict(recipe, models, values, n_actions, self.scales_[outcome])
 
     def _values(self, X: Any) -> NDArray[np.float32]:
         features = X.features if isinstance(X, DecisionLog) else X

@@ -71,6 +71,12 @@ def imputed_effect(y: Vector, treated: Mask, mu1: Vector, mu0: Vector) -> Vector
 
 
 def x_combination(tau_control: Vector, tau_treated: Vector, p: Vector | float) -> Vector:
-    """p·τ_control + (1 − p)·τ_treated, (n,), of p (n,) or the same for all (Künzel et al. 2019, eq. 9)."""
+    """p·τ_control + (1 − p)·τ_treated, (n,), of p (n,) or the same for all (Künzel et al. 2019, eq. 9).
+
+    With n rows of noise σ² about x, a share p of them treated, its noise is p²·σ₀²/((1 − p)n) + (1 − p)²·σ₁²/(pn) in
+    Künzel's choice g = p; any g may take p's place, and g = 1 − p has the least noise where σ₀ = σ₁: σ²/n, against
+    (p³ + (1 − p)³)/(p(1 − p))·σ²/n for g = p, 4.8 times as much at p = 0.85. What g = 1 − p costs is the error of the
+    control's response, which enters times p rather than 1 − p.
+    """
     combined: Vector = p * tau_control + (1 - p) * tau_treated
     return combined

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from persuadable.effects.funnel import FunnelLearner
 from persuadable.effects.learner import Learner, Models
 from persuadable.effects.learners import DRLearner, RLearner, SLearner, TLearner, XLearner
 from persuadable.engine import TreeModel, Trees
 from persuadable.engine.ensemble import check_ensemble
+from persuadable.engine.responses import Scale
 from persuadable.errors import BundleError
 from persuadable.features import Column
 from persuadable.fingerprint import Fingerprint
 from persuadable.spaces import Discrete
 
-__all__ = ["learner_from_state", "learner_state"]
+if TYPE_CHECKING:
+    from persuadable.effects.calibrated import CalibratedEffects
+    from persuadable.effects.segments import SegmentLearner
+
+__all__ = ["learner_from_state", "learner_state", "model_from_state", "model_state"]
 
 LONGEST_LABEL, MOST_LABELS = 256, 1_000
+LARGEST_SCALE = 1e100  # times the largest prediction it is still finite
 KINDS: Mapping[str, type[Learner]] = {
-    kind.__name__: kind for kind in (SLearner, TLearner, XLearner, RLearner, DRLearner)
+    kind.__name__: kind for kind in (SLearner, TLearner, XLearner, RLearner, DRLearner, FunnelLearner)
 }
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "propensity": ("auto", "known", "constant", "estimated"),
     "form": ("one-model", "two-model"),
+    "weighting": ("overlap", "ipw", "rows"),
+    "loss": ("auto", "squared", "logistic", "poisson"),
 }
 
 
@@ -50,11 +59,8 @@ def learner_state(learner: Learner) -> tuple[dict[str, Any], dict[str, bytes]]:
         "outcomes": list(learner.outcomes_),
         "columns": [[c.name, c.kind, list(c.categories)] for c in learner.columns_],
         "constant_propensity": learner.constant_propensity_,
-        "fitted_on": {
-            "digest": learner.fitted_on.digest,
-            "keep_below": learner.fitted_on.keep_below,
-            "n": learner.fitted_on.n,
-        },
+        "scales": [_scale_told(learner.scales_[name]) for name in learner.outcomes_],
+        "fitted_on": fingerprint_told(learner.fitted_on),
         "models": [kept(learner.models_[name], f"{i}") for i, name in enumerate(learner.outcomes_)],
         "resamples": [
             [kept(models, f"{i}-half-{b}") for b, models in enumerate(learner.resamples_[name])]
@@ -81,10 +87,55 @@ def learner_from_state(description: Mapping[str, Any], blobs: Mapping[str, bytes
         learner.columns_ = tuple(_column(*told) for told in description["columns"])
         learner.constant_propensity_ = _constant(description["constant_propensity"], len(learner.actions_))
         learner.fitted_on = Fingerprint.read(np.frombuffer(blobs["fitted-on.u64"], "<u8"), description["fitted_on"])
+        learner.scales_ = _scales(description, learner.outcomes_, len(learner.actions_))
         _read_models(learner, description, blobs)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BundleError(f"The learner's description is incomplete: {error}", remedy="Save it again.") from error
     return learner
+
+
+def model_state(model: Any) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """(description, ensembles) of any model of effects there is: a learner, a segment learner, calibrated effects.
+
+    Raises:
+        NotFittedError: before it was fitted.
+        BundleError: another model, which cannot be saved.
+    """
+    if isinstance(model, Learner):
+        return learner_state(model)
+    from persuadable.effects.calibrated import CalibratedEffects
+    from persuadable.effects.segments import SegmentLearner
+
+    if not isinstance(model, CalibratedEffects | SegmentLearner):
+        raise BundleError(
+            f"A {type(model).__name__} cannot be saved",
+            remedy="Pass a learner, a SegmentLearner or CalibratedEffects.",
+        )
+    return model.state()
+
+
+def model_from_state(
+    description: Mapping[str, Any], blobs: Mapping[str, bytes]
+) -> Learner | SegmentLearner | CalibratedEffects:
+    """The model back from :func:`model_state`; its predictions are bit-equal.
+
+    Raises:
+        BundleError: as for :func:`learner_from_state`.
+    """
+    from persuadable.effects.calibrated import CalibratedEffects
+    from persuadable.effects.segments import SegmentLearner
+
+    kind = description.get("kind")
+    if kind == "CalibratedEffects":
+        return CalibratedEffects.from_state(description, blobs)
+    if kind == "SegmentLearner":
+        return SegmentLearner.from_state(description, blobs)
+    return learner_from_state(description, blobs)
+
+
+def fingerprint_told(fingerprint: Fingerprint) -> dict[str, Any]:
+    """A fingerprint as JSON values, but for its identities."""
+    return {"digest": fingerprint.digest, "keep_below": fingerprint.keep_below, "n": fingerprint.n}
 
 
 def _read_models(learner: Learner, description: Mapping[str, Any], blobs: Mapping[str, bytes]) -> None:
@@ -147,6 +198,29 @@ def _constant(told: Any, n_actions: int) -> tuple[float, ...] | None:
     return tuple(told)
 
 
+def _scale_told(scale: Scale | None) -> list[list[float]] | None:
+    return None if scale is None else [scale.low.tolist(), scale.span.tolist()]
+
+
+def _scales(description: Mapping[str, Any], outcomes: tuple[str, ...], n_actions: int) -> dict[str, Scale | None]:
+    """The scale of each outcome's responses; learners saved before there were any fitted outcomes as they are."""
+    told = description.get("scales", [None] * len(outcomes))
+    _require(isinstance(told, list) and len(told) == len(outcomes), f"scales are {str(told)[:80]}")
+    return {
+        outcome: None if each is None else _scale(each, n_actions) for outcome, each in zip(outcomes, told, strict=True)
+    }
+
+
+def _scale(told: Any, n_actions: int) -> Scale:
+    fits = isinstance(told, list) and len(told) == 2 and all(isinstance(row, list) for row in told)
+    fits = fits and all(len(row) == n_actions and all(isinstance(v, float) for v in row) for row in told)
+    _require(fits, f"a scale is {str(told)[:80]}")
+    low, span = np.array(told)
+    bounded = (np.abs(low) < LARGEST_SCALE).all() and (span >= 0).all() and (span < LARGEST_SCALE).all()
+    _require(bounded, f"a scale is {str(told)[:80]}")
+    return Scale(low, span)
+
+
 def _parameters(learner: Learner) -> dict[str, Any]:
     """Constructor arguments as JSON values; the engine belongs to the machine and stays behind."""
     told = {name: value for name, value in learner.get_params(deep=False).items() if name != "engine"}
@@ -168,9 +242,11 @@ def _read_parameters(told: Mapping[str, Any]) -> dict[str, Any]:
             value.validate()
         if name in ("n_folds", "n_resamples", "random_state"):
             _require(type(value) is int and 0 <= value < 2**63, f"{name} is {str(value)[:80]!r}")
+        if name == "through":
+            _require(_is_label(value), f"through is {str(value)[:80]!r}")
         if name == "clip":
             _require(isinstance(value, int | float) and 0 <= value < 1, f"clip is {str(value)[:80]!r}")
-        if name in ("propensity", "form"):
+        if name in CHOICES:
             _require(isinstance(value, str) and value in CHOICES[name], f"{name} is {str(value)[:80]!r}")
     _require("engine" not in read, "engine is told")
     return read

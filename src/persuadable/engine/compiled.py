@@ -33,6 +33,7 @@ LEAST = np.finfo(np.float32).min
 FEW_ROWS = 8  # up to here rows are walked one by one, which is faster than a block of them
 WALKS_WORTH_A_THREAD = 2_000_000  # trees times rows; a thread takes as long to start as half a million
 LOSSES = {name: loss for loss, name in OBJECTIVES.items()}
+LINKS = {"squared": 0, "logistic": 1, "poisson": 2, "softmax": 0}  # of each output; softmax joins several
 
 
 @cache
@@ -53,12 +54,12 @@ def kernels() -> ModuleType:
 
 
 def objective(model: TreeModel) -> str:
-    """The loss an ensemble was fitted by: "squared", "logistic" or "softmax".
+    """The loss an ensemble was fitted by: "squared", "logistic", "poisson" or "softmax".
 
     Raises:
         ParameterError: another objective.
     """
-    return _loss(json.loads(model.booster.save_config())["learner"]["objective"]["name"])
+    return _loss(model.objective)
 
 
 def _loss(name: str) -> str:
@@ -236,7 +237,7 @@ class _Forest:
 
     n_features: set[int] = field(default_factory=set)
     roots: list[int] = field(default_factory=list)
-    outputs: list[tuple[int, int, bool]] = field(default_factory=list)
+    outputs: list[tuple[int, int, int]] = field(default_factory=list)
     base: list[float] = field(default_factory=list)
     softmax: list[slice] = field(default_factory=list)
     _trees: list[_Nodes] = field(default_factory=list)
@@ -255,6 +256,8 @@ class _Forest:
             within = np.clip(base, RAREST, np.float32(1) - RAREST)
             # As XGBoost's logf rounds it: NumPy's float32 logarithm may end one digit away.
             base = np.array([-math.log(p) for p in (np.float32(1) / within - np.float32(1)).tolist()], np.float32)
+        if loss == "poisson":
+            base = np.array([math.log(mean) for mean in base.tolist()], np.float32)
         if loss == "softmax":
             self.softmax.append(slice(len(self.base), len(self.base) + len(base)))
         group = np.array(booster["model"]["tree_info"])
@@ -262,7 +265,7 @@ class _Forest:
             first = len(self.roots)
             for tree in np.flatnonzero(group == k).tolist():
                 self._grow(_Nodes.read(booster["model"]["trees"][tree]), fixed)
-            self.outputs.append((first, len(self.roots), loss == "logistic"))
+            self.outputs.append((first, len(self.roots), LINKS[loss]))
             self.base.append(start)
 
     def _grow(self, nodes: _Nodes, fixed: Mapping[int, float]) -> None:

@@ -15,7 +15,7 @@ __all__ = ["check_ensemble"]
 
 DEEPEST_TREE = 64
 ROOT_PARENT = 2**31 - 1
-OBJECTIVES = ("reg:squarederror", "binary:logistic")
+OBJECTIVES = ("reg:squarederror", "binary:logistic", "count:poisson")
 FLOATS = ("base_weights", "loss_changes", "split_conditions", "sum_hessian")
 WHOLE = ("left_children", "right_children", "parents", "split_indices", "split_type", "default_left")
 CATEGORIES = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
@@ -66,7 +66,9 @@ def _check_model(learner: dict[str, Any], version: Any, n_features: int) -> None
 def _base_score(learner: dict[str, Any]) -> float:
     told = learner["learner_model_param"]["base_score"]
     score = float(told.removeprefix("[").removesuffix("]"))
-    fits = 0 <= score <= 1 if learner["objective"]["name"] == "binary:logistic" else math.isfinite(score)
+    objective, fits = learner["objective"]["name"], math.isfinite(score)
+    if objective != "reg:squarederror":
+        fits = 0 <= score <= 1 if objective == "binary:logistic" else fits and score > 0
     _require(fits, f"base_score is {told!r}")
     return score
 

@@ -9,7 +9,8 @@ Arrays shared by both kernels (:class:`persuadable.engine.compiled.CompiledTrees
 ``links``     int32; bushes (T, 15): the column each split compares; linked trees (N, 3): column, left, right.
 ``numbers``   float32; bushes (T, 31): 15 thresholds and 16 leaves; linked trees (N, 1): threshold or leaf value.
 ``trees``     (T, 2) int32: root and depth of each linked tree; (0, 2) where the trees are bushes.
-``outputs``   (m, 3) int64: first tree, last tree + 1, and 1 where the sum passes through the logistic function.
+``outputs``   (m, 3) int64: first tree, last tree + 1, and the function the sum passes through: 0 none, 1 the logistic,
+              2 the exponential.
 ``base``      (m,) float32: where each sum starts.
 ``out``       (n, m) float32, written.
 
@@ -25,6 +26,8 @@ from typing import Any
 import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
+
+from persuadable.engine.trees import LARGEST_LOG_MEAN
 
 __all__ = ["BLOCK", "score_blocks", "score_rows"]
 
@@ -196,6 +199,16 @@ def logistic(margin: np.float32) -> np.float32:
 
 
 @inlined
+def passed(total: np.float32, link: int) -> np.float32:
+    """A sum of leaves as a prediction."""
+    if link == 1:
+        return logistic(total)
+    if link == 2:
+        return np.exp(min(total, np.float32(LARGEST_LOG_MEAN)))  # type: ignore[no-any-return]
+    return total
+
+
+@inlined
 def width(values: Floats, segments: Longs) -> int:
     """Number of columns a row is spread over."""
     columns: int = 2 * values.shape[1]
@@ -226,7 +239,7 @@ def score_rows(
                 total = linked_sum(columns, r, links, numbers, trees, first, last, base[m])
             else:
                 total = bush_sum(columns, r, links, numbers, first, last, base[m])
-            out[r, m] = logistic(total) if outputs[m, 2] else total
+            out[r, m] = passed(total, outputs[m, 2])
 
 
 @kernel(nogil=True)
@@ -262,4 +275,4 @@ def score_blocks(
                 else:
                     add_bush(columns, links, numbers, u(t), rows, total)
             for r in range(rows):
-                out[first + r, m] = logistic(total[r]) if outputs[m, 2] else total[r]
+                out[first + r, m] = passed(total[r], outputs[m, 2])

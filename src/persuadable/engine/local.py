@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.engine.recipe import Case, Loss, Recipe, Stage
-from persuadable.engine.trees import TreeModel, Trees, xgboost
+from persuadable.engine.recipe import Case, Recipe, Stage
+from persuadable.engine.responses import Loss, Scale
+from persuadable.engine.trees import PriorShift, TreeModel, Trees, xgboost
 from persuadable.errors import ParameterError
 from persuadable.features import Features
 from persuadable.params import Parameters
@@ -39,6 +40,7 @@ class Fit:
         trees: the ensemble's settings.
         held_out: indices of rows to predict once fitted, or None.
         classes: number of classes of a softmax target.
+        kept: share of the negatives that the rows hold, see ``Trees.keep_negatives``.
     """
 
     rows: Rows | None
@@ -48,6 +50,25 @@ class Fit:
     trees: Trees
     held_out: Rows | None = None
     classes: int | None = None
+    kept: float = 1.0
+
+    def thinned(self, seed: int) -> Fit:
+        """The same fit on all positives and the share of the negatives its trees ask for, at least one of them."""
+        if self.loss != "logistic" or self.trees.keep_negatives == 1:
+            return self
+        negatives = np.flatnonzero(self.target == 0)
+        count = max(1, round(self.trees.keep_negatives * negatives.size))
+        if count >= negatives.size:
+            return self
+        kept = np.ones(self.target.size, dtype=np.bool_)
+        kept[np.random.default_rng([seed, negatives.size]).permutation(negatives)[count:]] = False
+        return replace(
+            self,
+            rows=np.flatnonzero(kept) if self.rows is None else self.rows[kept],
+            target=self.target[kept],
+            weight=_at(self.weight, np.flatnonzero(kept)),
+            kept=count / negatives.size,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,6 +189,7 @@ class LocalEngine(Parameters):
                     remedy="Use fewer folds, or more rows of each arm.",
                 )
             matrix.whole(fit.trees.max_bin)
+        fits = [fit.thinned(seed) for fit in fits]
         batches = _batches(fits, self.n_threads)
         workers = min(self.n_threads, len(batches))
         threads = max(1, self.n_threads // workers)
@@ -200,10 +222,19 @@ class LocalEngine(Parameters):
         # Mean 1, so that min_child_weight and reg_lambda count in rows whatever the scale of the weights.
         weight = np.ones(fit.target.size, dtype=np.float32) if fit.weight is None else fit.weight / fit.weight.mean()
         data.set_info(label=fit.target, weight=weight)
-        parameters = fit.trees.xgboost_parameters(fit.loss, seed=seed, threads=threads, device=self.device)
+        # No logarithm leads to a mean of 0, which squared error predicts exactly.
+        loss = "squared" if fit.loss == "poisson" and not fit.target.any() else fit.loss
+        parameters = fit.trees.xgboost_parameters(loss, seed=seed, threads=threads, device=self.device)
         if fit.classes is not None:
             parameters["num_class"] = fit.classes
-        model = TreeModel(xgb.train(parameters, data, num_boost_round=fit.trees.n_trees))
+        shift = PriorShift.of(fit.trees, fit.target, fit.weight, fit.kept) if loss == "logistic" else None
+        if shift is not None:
+            parameters |= {"scale_pos_weight": fit.trees.scale_pos_weight, "base_score": shift.start}
+        booster = xgb.train(parameters, data, num_boost_round=fit.trees.n_trees)
+        if shift is not None:
+            margin = booster.predict(data, output_margin=True)
+            booster.set_param({"base_score": shift.put_back(margin, fit.target, fit.weight)})
+        model = TreeModel(booster)
         held_out = None if fit.held_out is None else model.predict(matrix.values[fit.held_out])
         model.booster.set_param({"nthread": self.n_threads})
         return Fitted(model, held_out)
@@ -219,16 +250,17 @@ class LocalEngine(Parameters):
     ) -> list[Vector]:
         """Out-of-fold responses μ_a(x) = E[y | x, a] of each case, (n, A): one ensemble per fold, arm and case."""
         fits, places, teaching = [], [], _teaching(cases[0])
+        targets = [case.response_target for case in cases]
         for k in range(int(folds.max()) + 1):
             held_out = np.flatnonzero(folds == k)
             for arm in range(cases[0].e.shape[1]):
                 rows = np.flatnonzero((folds != k) & teaching[arm])
                 for c, case in enumerate(cases):
-                    fits.append(Fit(rows, case.y[rows], _at(case.weight, rows), case.loss, trees, held_out))
+                    fits.append(Fit(rows, targets[c][rows], _at(case.weight, rows), case.loss, trees, held_out))
                     places.append((c, held_out, arm))
         mu = [np.empty(case.e.shape) for case in cases]
         for (c, held_out, arm), fitted in zip(places, self.run(matrix, fits, seed=seed, what="Responses"), strict=True):
-            mu[c][held_out, arm] = fitted.held_out
+            mu[c][held_out, arm] = _response(cases[c], fitted, arm)
         return mu
 
     def cross_fit_without(
@@ -247,19 +279,20 @@ class LocalEngine(Parameters):
         """
         n_folds = int(folds.max()) + 1
         fits, places, teaching = [], [], _teaching(cases[0])
+        targets = [case.response_target for case in cases]
         for j in range(n_folds):
             for k in range(j + 1, n_folds):
                 pair = np.flatnonzero((folds == j) | (folds == k))
                 for arm in range(cases[0].e.shape[1]):
                     rows = np.flatnonzero((folds != j) & (folds != k) & teaching[arm])
                     for c, case in enumerate(cases):
-                        fits.append(Fit(rows, case.y[rows], _at(case.weight, rows), case.loss, trees, pair))
+                        fits.append(Fit(rows, targets[c][rows], _at(case.weight, rows), case.loss, trees, pair))
                         places.append((c, arm, j, k, pair))
         mu = [[np.full(case.e.shape, np.nan) for case in cases] for _ in range(n_folds)]
         done = self.run(matrix, fits, seed=seed, what="Responses")
         for (c, arm, j, k, pair), fitted in zip(places, done, strict=True):
             in_j = folds[pair] == j
-            predicted = np.asarray(fitted.held_out)
+            predicted = _response(cases[c], fitted, arm)
             mu[k][c][pair[in_j], arm] = predicted[in_j]
             mu[j][c][pair[~in_j], arm] = predicted[~in_j]
         return mu
@@ -329,6 +362,12 @@ def _teaching(case: Case) -> list[NDArray[np.bool_]]:
     return [(case.action == arm) & (comparable | (arm > 0)) for arm in range(case.e.shape[1])]
 
 
+def _response(case: Case, fitted: Fitted, arm: int) -> Vector:
+    """Held-out predictions of an arm's response, in outcome units."""
+    predicted = np.asarray(fitted.held_out, dtype=np.float64)
+    return predicted if case.scale is None else case.scale.outcome(predicted, arm)
+
+
 class _RowSharing:
     """Gives equal row sets the same index array, so that fits on them are batched."""
 
@@ -352,22 +391,28 @@ def _fit_of(stage: Stage, case: Case, rows: Rows | None, trees: Trees) -> Fit:
         own = own if rows is None else own[rows]
         weight = own if weight is None else weight * own
     target = stage.target(case)
-    loss = case.loss if stage.outcome_loss else "squared"
+    loss = stage.loss or (case.loss if stage.is_response else "squared")
     return Fit(rows, target if rows is None else target[rows], weight, loss, trees)
 
 
-def predict(recipe: Recipe, models: Mapping[str, TreeModel], values: NDArray[np.float32], n_actions: int) -> Vector:
-    """(n, A) effects of a cooked recipe on new rows (n, d)."""
+def predict(
+    recipe: Recipe,
+    models: Mapping[str, TreeModel],
+    values: NDArray[np.float32],
+    n_actions: int,
+    scale: Scale | None = None,
+) -> Vector:
+    """(n, A) effects of a cooked recipe on new rows (n, d); ``scale`` is that of the case it was cooked on."""
     predictions: dict[str, Vector] = {}
     for stage in recipe.stages:
         model = models[stage.name]
         if not stage.sees_action:
-            predictions[stage.name] = model.predict(values).astype(np.float64)
+            predictions[stage.name] = stage.in_outcome_units(model.predict(values).astype(np.float64), scale)
             continue
         seeing = np.column_stack([values, np.zeros(len(values), dtype=np.float32)])
         columns = []
         for action in range(n_actions):
             seeing[:, -1] = action
             columns.append(model.predict(seeing).astype(np.float64))
-        predictions[stage.name] = np.stack(columns, axis=1)
-    return recipe.combine(predictions)
+        predictions[stage.name] = stage.in_outcome_units(np.stack(columns, axis=1), scale)
+    return recipe.effects(predictions)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from persuadable.log.decisions import DecisionLog
+from persuadable.log.maturity import Matured, matured
 
-__all__ = ["DecisionLog"]
+__all__ = ["DecisionLog", "Matured", "matured"]

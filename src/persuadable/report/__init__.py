@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from persuadable.report.card import Metric, ModelCard
+from persuadable.report.card_page import card_page, write_card_page
 from persuadable.report.content import Block, Facts, Plot, ReportContent, Section, Table, Verdict
 from persuadable.report.decision import decision_card, write_decision_card
 from persuadable.report.figures import calibration_figure, figure, figure_data, gains_figure
@@ -34,6 +35,7 @@ __all__ = [
     "budget_table",
     "calibration_figure",
     "calibration_table",
+    "card_page",
     "clan_table",
     "decile_table",
     "decision_card",
@@ -45,6 +47,7 @@ __all__ = [
     "overlap",
     "plot",
     "render",
+    "write_card_page",
     "write_decision_card",
     "write_report",
 ]

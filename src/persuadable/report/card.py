@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from persuadable.errors import ParameterError
 __all__ = ["Metric", "ModelCard"]
 
 CARD_FORMAT = 1
+# Left out of the card where there is nothing to say.
+ASKED_FOR = ("imbalance", "training", "archetypes", "economics", "fairness", "review")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,12 @@ class ModelCard:
         metrics: what was measured on held-out rows.
         limits: what the model must not be used for and what is not known; at least one.
         intended_use: the decision it was made for.
+        imbalance: how rare the outcome and how uneven the arms are.
+        training: settings that the models were fitted with.
+        archetypes: one mapping per label: its action, size, realised uplift, and how often it is wrong.
+        economics: value and cost, and spend, ROAS and profit of the policy and its alternatives.
+        fairness: groups, alarms, and the price of a floor.
+        review: which decisions go to people, how many, and why.
         policy: the rule that turns effects into decisions: budget, threshold, break-even.
         provenance: versions, seeds, time of making.
     """
@@ -87,6 +96,12 @@ class ModelCard:
     metrics: tuple[Metric, ...]
     limits: tuple[str, ...]
     intended_use: str
+    imbalance: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    archetypes: tuple[Mapping[str, Any], ...] = ()
+    economics: Mapping[str, Any] = field(default_factory=dict)
+    fairness: Mapping[str, Any] = field(default_factory=dict)
+    review: Mapping[str, Any] = field(default_factory=dict)
     policy: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
@@ -108,8 +123,9 @@ class ModelCard:
                 raise _incomplete(f"learners[{place}].name")
 
     def to_dict(self) -> dict[str, Any]:
-        """The card as plain dicts, lists, strings and numbers."""
+        """The card as plain dicts, lists, strings and numbers, as ``schema`` has it."""
         content = {f.name: getattr(self, f.name) for f in fields(self)}
+        content = {name: part for name, part in content.items() if part or name not in ASKED_FOR}
         content["metrics"] = [asdict(metric) for metric in self.metrics]
         plain: dict[str, Any] = json.loads(json.dumps({"format": CARD_FORMAT, **content}, default=_as_plain))
         return plain
@@ -135,6 +151,13 @@ class ModelCard:
         target.write_text(self.to_json(), encoding="utf-8")
         return target
 
+    @staticmethod
+    def schema() -> dict[str, Any]:
+        """The JSON schema (draft 2020-12) of what ``to_json`` writes; it ships with the package."""
+        text = files("persuadable.report").joinpath("model_card.schema.json").read_text(encoding="utf-8")
+        told: dict[str, Any] = json.loads(text)
+        return told
+
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """A card from its JSON text.
@@ -152,11 +175,11 @@ class ModelCard:
                 remedy=f"It reads format {CARD_FORMAT}; upgrade to read newer.",
             )
         known = {f.name for f in fields(cls)}
-        for part in sorted(known - {"policy", "provenance"} - content.keys()):
+        for part in sorted(known - {"policy", "provenance", *ASKED_FOR} - content.keys()):
             raise _incomplete(part)
         content = {key: value for key, value in content.items() if key in known}
-        content["learners"] = tuple(content["learners"])
-        content["limits"] = tuple(content["limits"])
+        for part in ("learners", "limits", "archetypes"):
+            content[part] = tuple(content.get(part, ()))
         content["metrics"] = tuple(Metric(**{**m, "interval": tuple(m["interval"])}) for m in content["metrics"])
         return cls(**content)
 

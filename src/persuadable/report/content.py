@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Block", "Facts", "Plot", "ReportContent", "Section", "Table", "Verdict"]
 
-Tone = Literal["good", "unclear", "bad"]
+Tone = Literal["good", "unclear", "bad", "plain"]
 _QUANTITY = r"(?:[<+−] ?)?[\d.,∞–]+(?:e[+-]\d+)?%?"
 _NUMERIC = re.compile(f"{_QUANTITY}(?: to {_QUANTITY})?")
-_TONES = ("good", "unclear", "bad")
+_TONES = ("good", "unclear", "bad", "plain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Verdict:
     Attributes:
         headline: the decision in one sentence.
         sentences: what it rests on, one sentence each.
-        tone: ``"good"`` (an interval on the right side of 0), ``"unclear"`` or ``"bad"``.
+        tone: ``"good"`` (an interval on the right side of 0), ``"unclear"`` or ``"bad"``; ``"plain"`` judges nothing.
     """
 
     headline: str

@@ -7,6 +7,7 @@ from functools import singledispatch
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from persuadable.design.balance import Balance
 from persuadable.errors import ParameterError
@@ -17,11 +18,13 @@ from persuadable.report.words import level
 from persuadable.value import (
     TOC,
     BestLinearPredictor,
+    BudgetPath,
     BudgetValues,
     Calibration,
     Clan,
     Curve,
     Deciles,
+    Estimate,
     PolicyComparisons,
     Qini,
     RankingReport,
@@ -33,6 +36,9 @@ if TYPE_CHECKING:
     import polars as pl
 
 __all__ = ["calibration_figure", "figure", "figure_data", "gains_figure"]
+
+# Budgets, estimates at each by what they are gains over, and alpha.
+Gains = tuple[NDArray[np.float64], dict[str, list[Estimate]], float]
 
 SHARE_TREATED = "share treated, highest ranked first"
 FEATURES_SHOWN = 20
@@ -48,7 +54,7 @@ def figure(result: Any) -> go.Figure:
     raise ParameterError(
         f"There is no figure of a {type(result).__name__}",
         remedy="Drawn are results of value.qini, uplift_curve, qini_curve, toc, deciles, gates, clan, stability, "
-        "budget_values and compare_many, of design.balance and of report.overlap.",
+        "budget_values, budget_path and compare_many, of design.balance and of report.overlap.",
     )
 
 
@@ -175,27 +181,60 @@ def _(result: BudgetValues) -> go.Figure:
     return level_line(drawn, result.treat_none.value, "treat nobody", dash="dot")
 
 
-def gains_figure(result: BudgetValues) -> go.Figure:
-    """Paired differences by budget: the policy less drawing by lot, and less each other ranking."""
-    asked = np.array([row.share for row in result.rows])
-    against = {"drawing by lot": [row.difference for row in result.rows]}
-    against |= {name: [row.gains[name] for row in result.rows] for name in result.rows[0].gains}
+@figure.register(BudgetPath)
+def _(result: BudgetPath) -> go.Figure:
+    def line(name: str, path: BudgetPath, band: bool, **look: Any) -> Series:
+        gains = [point.gain for point in path.points]
+        ends = np.array([gain.interval for gain in gains]) if band else None
+        x, y = np.array([point.budget for point in path.points]), np.array([gain.value for gain in gains])
+        lower, upper = (None, None) if ends is None else (ends[:, 0], ends[:, 1])
+        return Series(name, x, y, lower, upper, **look)
+
+    lines = [line(result.name, result, True)]
+    for place, (name, path) in enumerate(result.baselines.items()):
+        single = name.startswith("only ")
+        lines.append(line(name, path, False, colour=PALETTE[1 + place % 5] if single else MUTED, dash="dash"))
+    return curves(
+        lines,
+        x="budget per head" if result.cost_outcome is None else f"budget per head, in {result.cost_outcome}",
+        y=f"{result.outcome} gained per head",
+        share_axis=False,
+        level=level(result.alpha),
+    )
+
+
+def gains_figure(result: BudgetValues | BudgetPath) -> go.Figure:
+    """Paired differences by budget: the policy less drawing by lot and other rankings, a path less those beside it."""
+    asked, against, said = _path_gains(result) if isinstance(result, BudgetPath) else _share_gains(result)
+    path = isinstance(result, BudgetPath)
+    reach = float(asked[-1] - asked[0]) if path else 1.0
     lines = []
     for place, (name, estimates) in enumerate(against.items()):
         ends = np.array([e.interval for e in estimates])
-        nudge = 0.008 * (place - (len(against) - 1) / 2)
+        nudge = 0.008 * reach * (place - (len(against) - 1) / 2)
         lines.append(
             Series(f"over {name}", asked + nudge, np.array([e.value for e in estimates]), ends[:, 0], ends[:, 1])
         )
     drawn = intervals_along(
         lines,
-        x="budget (share treated)",
+        x="budget per head" if path else "budget (share treated)",
         y=f"{result.outcome} gained per head",
         joined=True,
-        level=level(result.treat_all.alpha),
+        level=level(said),
     )
-    drawn.update_xaxes(tickformat=".0%")
-    return drawn
+    return drawn if path else drawn.update_xaxes(tickformat=".0%")
+
+
+def _share_gains(result: BudgetValues) -> Gains:
+    against = {"drawing by lot": [row.difference for row in result.rows]}
+    against |= {name: [row.gains[name] for row in result.rows] for name in result.rows[0].gains}
+    return np.array([row.share for row in result.rows]), against, result.treat_all.alpha
+
+
+def _path_gains(result: BudgetPath) -> Gains:
+    asked = [point.budget for point in result.points]
+    against = {name: [result.difference(name, budget) for budget in asked] for name in result.baselines}
+    return np.array(asked), against, result.alpha
 
 
 @figure.register(PolicyComparisons)

@@ -12,6 +12,7 @@ from persuadable.report.figures import figure, figure_data
 from persuadable.report.overlaps import Overlap
 from persuadable.value import (
     TOC,
+    BudgetPath,
     BudgetValues,
     Calibration,
     Clan,
@@ -45,6 +46,8 @@ READINGS: dict[type, str] = {
     Calibration: "Groups by predicted effect, against the effect measured in them. On the dashed line "
     "predictions come true.",
     BudgetValues: "What each way of choosing whom to treat brings per head of everybody, by the share treated.",
+    BudgetPath: "What each budget brings per head of everybody, with all actions to choose from, and (dashed) with one "
+    "alone or without knowing who somebody is. The height between two lines is what the choice is worth.",
     PolicyComparisons: "What the policy brings beyond each alternative, on the same rows. An interval that leaves "
     "out 0 is a difference beyond chance.",
     Clan: "How those predicted to be affected most differ from those affected least, in standard deviations "

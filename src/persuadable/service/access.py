@@ -27,11 +27,13 @@ class Caller:
         id: the id of its key, or its address where no keys are needed.
         roles: what it may do.
         key: the id of its key; empty where no keys are needed.
+        name: what its key was called when it was created; empty where no keys are needed.
     """
 
     id: str
     roles: frozenset[str]
     key: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,10 @@ class KnownKey:
     id: str
     digest: bytes
     roles: frozenset[str]
+    name: str = ""
 
 
-ANYBODY = frozenset({"decide", "outcome", "read", "admin"})
+ANYBODY = frozenset({"decide", "outcome", "read", "review", "admin"})
 
 
 class Access:
@@ -102,7 +105,7 @@ class Access:
         same = hmac.compare_digest(digest, NOBODY if known is None else known.digest)
         if known is None or not same:
             raise Problem("unknown-key", "The API key is not known, or was revoked", headers=CHALLENGE)
-        return Caller(known.id, known.roles, known.id)
+        return Caller(known.id, known.roles, known.id, known.name)
 
 
 class Buckets:

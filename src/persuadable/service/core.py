@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import sys
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -26,6 +28,8 @@ __all__ = ["Service", "open_store"]
 
 MOST_NOTES = 200
 FLUSH_SECONDS = 0.2
+# How often the cases that wait for a person are counted, for the metrics.
+COUNT_SECONDS = 5.0
 # How long a thread may keep the others waiting: the writer's answers should not wait for a whole batch to be scored.
 SWITCH_SECONDS = 0.0005
 
@@ -73,6 +77,7 @@ class Service:
             metrics=self.metrics,
         )
         self._watching: list[asyncio.Task[None]] = []
+        self._counted = -math.inf
         self._said: str | None = None
 
     async def start(self) -> None:
@@ -119,6 +124,7 @@ class Service:
             try:
                 await self._look()
                 await asyncio.to_thread(self._note)
+                await self._count()
                 self._said = None
             except PersuadableError as error:
                 if str(error) != self._said:
@@ -131,11 +137,17 @@ class Service:
         self.access.know(await asyncio.to_thread(self._keys))
         await self.lineup.follow()
 
+    async def _count(self) -> None:
+        """Count the cases that wait for a person."""
+        if time.monotonic() >= self._counted + COUNT_SECONDS:
+            self._counted = time.monotonic()
+            self.metrics.waits_for_people(await asyncio.to_thread(self.store.reviews.waiting))
+
     def _keys(self) -> list[KnownKey]:
         if self.settings.insecure:
             return []
         keys = (key for key in self.store.keys.all() if key.revoked_at is None)
-        return [KnownKey(key.key_id, key.digest, frozenset(key.roles)) for key in keys]
+        return [KnownKey(key.key_id, key.digest, frozenset(key.roles), key.name) for key in keys]
 
     def _note(self) -> None:
         """Hand what went wrong to the store, where the Live page of any worker finds it.

@@ -18,11 +18,15 @@ from typing import Any
 import orjson
 
 from persuadable.bundle import Bundle
+from persuadable.bundle.bundle import Effects
+from persuadable.effects import CalibratedEffects
 from persuadable.errors import BundleError, PersuadableError
+from persuadable.policies import BudgetPolicy
 from persuadable.service import archive
 from persuadable.service.intake import Answers, Intake
 from persuadable.service.logs import Log
 from persuadable.service.metrics import Metrics
+from persuadable.service.models import model_of
 from persuadable.service.problems import Problem
 from persuadable.service.scoring import Model
 from persuadable.service.store import Deployed, Store
@@ -83,7 +87,7 @@ class Line:
 
 def warmed(bundle: Bundle, answers: Answers) -> Serving:
     """A bundle made ready to answer: compiled, and every kernel run once. Takes seconds; call it in a thread."""
-    model = Model.of(bundle)
+    model = model_of(bundle)
     model.warm()
     return Serving(
         bundle=bundle,
@@ -95,17 +99,25 @@ def warmed(bundle: Bundle, answers: Answers) -> Serving:
     )
 
 
+def _name_of(learner: Effects) -> str:
+    if isinstance(learner, CalibratedEffects):
+        return f"{type(learner.learner).__name__}, calibrated"
+    return type(learner).__name__
+
+
 def facts_of(bundle: Bundle) -> dict[str, Any]:
     """What the list of known bundles says of one without opening it."""
-    actions = bundle.learner.actions_
-    return {
-        "learner": type(bundle.learner).__name__,
-        "outcome": bundle.policy.outcome or bundle.learner.outcomes_[0],
+    actions, policy = bundle.learner.actions_, bundle.policy
+    facts: dict[str, Any] = {
+        "learner": _name_of(bundle.learner),
         "control": actions.control,
         "treatments": list(actions.treatments),
-        "share": float(bundle.policy.share),
         "features": len(bundle.contract.rules),
+        "review_load": None if bundle.review is None else bundle.review.load,
     }
+    if isinstance(policy, BudgetPolicy):
+        return facts | {"outcome": policy.outcome or bundle.learner.outcomes_[0], "share": float(policy.share)}
+    return facts | {"outcome": policy.value_outcome_, "share": None, "budget_per_head": policy.budget}
 
 
 class Lineup:

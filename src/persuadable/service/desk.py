@@ -11,7 +11,7 @@ from persuadable.service.deployment import Line, Serving
 from persuadable.service.intake import Counts, Refused, Taken
 from persuadable.service.records import Answer, Budget, Decision, Order, Proposal, Shadow
 from persuadable.service.scoring import shadows
-from persuadable.service.wire import Terms, Unit
+from persuadable.service.wire import Fault, Terms, Unit, WireError
 
 __all__ = ["Desk", "ordered"]
 
@@ -31,8 +31,8 @@ class Desk:
         Raises:
             Refused: features break the contract.
         """
-        order = await self.order(line, units, terms, key=None, digest=b"")
-        settled = grants.settle(order.proposals, order.budget.units, self._service.rng)
+        order = await self.order(line, units, terms, key=None, digest=b"", options=True)
+        settled = grants.settle(order.proposals, order.budget.units, self._service.rng, order.budget.amount)
         self._service.metrics.scored(len(units))
         return grants.decisions(order, settled, None, now())
 
@@ -61,17 +61,30 @@ class Desk:
             self._service.metrics.decided(answer.decisions, replayed=True)
         return answer
 
-    async def order(self, line: Line, units: Sequence[Unit], terms: Terms, *, key: str | None, digest: bytes) -> Order:
-        """The order for the units of one request.
+    async def order(
+        self,
+        line: Line,
+        units: Sequence[Unit],
+        terms: Terms,
+        *,
+        key: str | None,
+        digest: bytes,
+        options: bool = False,
+    ) -> Order:
+        """The order for the units of one request; with what is known of every action, if ``options`` are asked for.
 
         Raises:
             Refused: features break the contract.
+            WireError: the terms, or what somebody is eligible for, mean nothing to the champion.
         """
-        budget = line.champion.model.budget(terms, len(units))
+        model = line.champion.model
+        if faults := model.faults(terms):
+            raise WireError(422, faults)
+        budget = model.budget(terms, len(units))
         if len(units) <= AT_ONCE:
-            proposals = self._proposed(line, units, terms, budget)
+            proposals = self._proposed(line, units, terms, budget, options)
         else:
-            proposals = await asyncio.to_thread(self._proposed, line, units, terms, budget)
+            proposals = await asyncio.to_thread(self._proposed, line, units, terms, budget, options)
         return ordered(line, budget, proposals, key, digest)
 
     def take(self, champion: Serving, units: Sequence[Unit]) -> Taken:
@@ -89,11 +102,25 @@ class Desk:
             self.count(taken.counts)
         return taken
 
-    def _proposed(self, line: Line, units: Sequence[Unit], terms: Terms, budget: Budget) -> list[Proposal]:
-        return self.propose(line, units, self.take(line.champion, units), terms, budget, len(units))
+    def _proposed(
+        self, line: Line, units: Sequence[Unit], terms: Terms, budget: Budget, options: bool
+    ) -> list[Proposal]:
+        for i, unit in enumerate(units):
+            if unit.eligible is not None and (faults := line.champion.model.unknown(unit)):
+                raise WireError(422, [Fault(f"/units/{i}{place}", said) for place, said in faults])
+        taken = self.take(line.champion, units)
+        return self.propose(line, units, taken, terms, budget, len(units), options=options)
 
     def propose(
-        self, line: Line, units: Sequence[Unit], taken: Taken, terms: Terms, budget: Budget, among: int
+        self,
+        line: Line,
+        units: Sequence[Unit],
+        taken: Taken,
+        terms: Terms,
+        budget: Budget,
+        among: int,
+        *,
+        options: bool = False,
     ) -> list[Proposal]:
         """What the champion proposes, and beside it what the challenger would.
 
@@ -102,8 +129,10 @@ class Desk:
             units, taken: who, and their features as the champion takes them.
             terms, budget: what the request says of its budget, and what that means to the champion.
             among: number of units in the whole request.
+            options: whether to tell what is known of every action.
         """
-        return line.champion.model.propose(units, taken, budget, self._shadows(line, units, terms, among))
+        shadows = self._shadows(line, units, terms, among)
+        return line.champion.model.propose(units, taken, budget, shadows, options=options)
 
     def _shadows(self, line: Line, units: Sequence[Unit], terms: Terms, among: int) -> list[Shadow | None] | None:
         if (challenger := line.challenger) is None:

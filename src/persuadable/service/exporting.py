@@ -7,9 +7,10 @@ from pathlib import Path
 
 from persuadable.errors import ParameterError
 from persuadable.service import archive
+from persuadable.service.models import model_of as compiled
 from persuadable.service.scoring import Model
 from persuadable.service.store import Store
-from persuadable.service.store.export import Missing
+from persuadable.service.store.export import MadeBy, Missing
 
 __all__ = ["export", "model_of"]
 
@@ -25,7 +26,7 @@ def model_of(store: Store, version: str | None, most_bytes: int) -> Model:
     wanted = version or store.deployment.read().champion
     if wanted is None:
         raise ParameterError("Nothing is deployed, so nothing was decided", remedy="Serve a bundle first.")
-    return Model.of(archive.load(store.bundles.get(wanted), most_bytes))
+    return compiled(archive.load(store.bundles.get(wanted), most_bytes))
 
 
 def export(
@@ -37,6 +38,7 @@ def export(
     until: datetime | None = None,
     bundle: str | None = None,
     campaign: str | None = None,
+    made_by: MadeBy | None = None,
     missing: Missing = "null",
 ) -> int:
     """Write decisions made with a model's features and actions, and what came of them; how many.
@@ -45,7 +47,7 @@ def export(
         store: where they are.
         path: the Parquet file to write.
         model: whose features and actions the columns are; its outcome comes first.
-        since, until, bundle, campaign: which decisions.
+        since, until, bundle, campaign, made_by: which decisions.
         missing: an outcome that was not reported is null, is 0, or drops the decision.
 
     Raises:
@@ -61,6 +63,7 @@ def export(
         until=until,
         bundle=bundle,
         campaign=campaign,
+        made_by=made_by,
         missing=missing,
         primary=model.outcome,
     )

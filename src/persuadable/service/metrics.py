@@ -17,7 +17,7 @@ from prometheus_client import (
 )
 
 from persuadable.service.intake import Counts
-from persuadable.service.records import Decision, Receipt
+from persuadable.service.records import Decision, Held, Receipt
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -42,6 +42,9 @@ class Metrics:
         self._replays = self._counter("replays", "Requests answered with decisions made before.")
         self._scored = self._counter("scored", "Units scored without being recorded.")
         self._violations = self._counter("contract_violations", "Features that broke the contract.", "code", "answer")
+        self._cases = self._counter("review_cases", "Decisions held for a person, by each reason code.", "code")
+        self._reviews = self._counter("reviews", "What people did with held decisions.", "event")
+        self._held = self._gauge("reviews_waiting", "Decisions that wait for a person.", "livemax")
         self._outcomes = self._counter("outcomes", "Outcomes reported.", "result")
         self._shadows = self._counter("shadow_failures", "Requests the challenger could not score.")
         self._groups = self._histogram("store_group_orders", "Requests written in one transaction.", SIZES)
@@ -81,6 +84,17 @@ class Metrics:
             if (counter := self._by_decision.get(key)) is None:
                 counter = self._by_decision[key] = self._decisions.labels(*key)
             counter.inc()
+            if decision.review is not None and isinstance(decision.review, Held):
+                for code in decision.review.codes:
+                    self._cases.labels(code).inc()
+
+    def reviewed(self, event: str) -> None:
+        """A person did something with a case: claimed, released, approved or overrode it, or was refused."""
+        self._reviews.labels(event).inc()
+
+    def waits_for_people(self, cases: int) -> None:
+        """So many cases wait for a person."""
+        self._held.set(cases)
 
     def violated(self, counts: Counts) -> None:
         """Features broke the contract: (code, answer) → how often."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,12 +46,15 @@ CATALOGUE: Mapping[str, Kind] = _catalogue(
     Kind("role", 403, "The API key may not do this", "Use a key with the role that is named."),
     Kind("no-such-path", 404, "There is nothing at this address", "The addresses are listed at /docs."),
     Kind("unknown-decision", 404, "A decision is not known", "Use a decision_id that /v1/decide answered."),
+    Kind("unknown-review", 404, "No such case", "GET /v1/reviews lists the cases that wait."),
     Kind("unknown-bundle", 404, "A bundle is not known", "GET /v1/admin/bundles lists those known."),
     Kind("no-evaluation", 404, "The bundle holds no evaluation", "Make the bundle with persuadable run or demo."),
     Kind("method", 405, "This address does not take this method", "Use a method that the Allow header names."),
     Kind("not-acceptable", 406, "None of the formats accepted can be answered", "Accept one of those named."),
     Kind("timeout", 408, "The body did not come", "Send the request again, its body without long pauses."),
     Kind("conflict", 409, "The deployment does not allow this now", "Look at GET /v1/admin/bundles."),
+    Kind("review-taken", 409, "Somebody else has this case", "Take another case."),
+    Kind("budget-spent", 409, "The budget of the campaign is spent", "Decide on doing nothing, or release the case."),
     Kind("erased", 409, "The decisions under this Idempotency-Key were erased", "Use a new key to decide anew."),
     Kind("mixed-export", 409, "Not one log: features or actions differ", "Export one bundle at a time: ?bundle=…"),
     Kind("too-large", 413, "The request is too large", "Send less at a time, or use /v1/decide/batch."),
@@ -79,6 +83,17 @@ class PointedError(BaseModel):
     detail: str
 
 
+class Holder(BaseModel):
+    """Who has a case."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["claimed", "approved", "overridden"]
+    by: str
+    since: datetime = Field(description="When they claimed or resolved it.")
+    until: datetime | None = Field(description="When their claim ends; null where it is resolved.")
+
+
 class ProblemDocument(BaseModel):
     """Why a request was refused (RFC 9457): what, where, and the remedy."""
 
@@ -90,6 +105,7 @@ class ProblemDocument(BaseModel):
     detail: str = Field(description="What is wrong here.")
     instance: str = Field(description="The request's id, as in the header X-Request-ID and the logs.")
     errors: list[PointedError] | None = Field(default=None, description="Each place in the request that is wrong.")
+    holder: Holder | None = Field(default=None, description="Who has the case; only where somebody else does.")
     remedy: str = Field(description="What to do about it.")
 
 
@@ -103,6 +119,7 @@ class Problem(Exception):
         remedy: instead of the kind's own.
         headers: headers the answer carries besides Retry-After.
         retry_after: seconds, instead of the kind's own.
+        holder: who has the case, and since when, as JSON values.
     """
 
     def __init__(
@@ -114,11 +131,13 @@ class Problem(Exception):
         remedy: str | None = None,
         headers: Mapping[str, str] | None = None,
         retry_after: int | None = None,
+        holder: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail)
         self.kind = CATALOGUE[slug]
         self.detail = detail.rstrip(".") + "."
         self.errors = tuple(errors)
+        self.holder = holder
         self.remedy = remedy or self.kind.remedy
         self.headers = dict(headers or {})
         if (seconds := retry_after or self.kind.retry_after) is not None:
@@ -135,12 +154,14 @@ class Problem(Exception):
         }
         if self.errors:
             document["errors"] = [{"pointer": pointer, "detail": detail} for pointer, detail in self.errors]
+        if self.holder is not None:
+            document["holder"] = dict(self.holder)
         return document | {"remedy": self.remedy}
 
 
 def response(problem: Problem, instance: str) -> Response:
     """The answer that carries a problem document."""
-    body = orjson.dumps(problem.document(instance))
+    body = orjson.dumps(problem.document(instance), option=orjson.OPT_UTC_Z)
     return Response(body, problem.kind.status, headers=problem.headers, media_type=MEDIA_TYPE)
 
 

@@ -12,20 +12,35 @@ from persuadable.contract import ViolationCode
 __all__ = [
     "Answer",
     "Budget",
+    "Case",
     "Decision",
     "Flag",
+    "Held",
+    "Option",
     "Order",
     "OutcomeReport",
     "Outcomes",
+    "Priced",
     "Proposal",
     "Reason",
     "Receipt",
     "Shadow",
     "StoredOutcome",
+    "Verdict",
 ]
 
 Reason = Literal[
-    "treated", "lottery-won", "lottery-lost", "below-threshold", "not-worth-it", "budget-spent", "fallback"
+    "treated",
+    "lottery-won",
+    "lottery-lost",
+    "below-threshold",
+    "not-worth-it",
+    "not-eligible",
+    "budget-spent",
+    "fallback",
+    "review",
+    "approved",
+    "overridden",
 ]
 Interval = tuple[float, float]
 
@@ -34,14 +49,24 @@ class Budget(NamedTuple):
     """What a request may spend.
 
     Attributes:
-        share: share of users to treat, from which the threshold is drawn.
+        share: share of users to treat, from which the threshold is drawn; 1 where money is what is budgeted.
         units: hard cap on the number treated, or None.
-        campaign: whose ledger the treatments are charged to; they are charged only where ``units`` is given.
+        campaign: whose ledger is charged; it is charged only where there is a hard cap, and then with both the
+            treatments and their expected costs.
+        per_head: money per head from which the price is drawn, or None without a budget of money.
+        amount: hard cap on the expected cost of all treatments, in millionths, or None.
     """
 
     share: float
     units: int | None = None
     campaign: str = "default"
+    per_head: float | None = None
+    amount: int | None = None
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether the ledger has to be asked."""
+        return self.units is not None or self.amount is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +91,74 @@ class Shadow:
     propensities: Mapping[str, float]
 
 
+class Option(NamedTuple):
+    """One action for one unit, whoever gets it.
+
+    Attributes:
+        effect: on the outcome, against doing nothing.
+        cost_effect: what assigning it is expected to cost, against doing nothing.
+        net_effect: effect less price × cost effect; what actions are compared by.
+        eligible: whether the request allows it.
+    """
+
+    effect: float
+    cost_effect: float
+    net_effect: float
+    eligible: bool
+
+
+class Priced(NamedTuple):
+    """What a proposal says more where actions are chosen under a price of money.
+
+    Attributes:
+        price: outcome that the last unit of money must bring (the multiplier of the budget); None where nothing that
+            costs may be offered.
+        cost_effect: what assigning the treatment is expected to cost.
+        other: the action that the lot is drawn against, where that is a treatment as well; None where it is none.
+        other_cost: what that one is expected to cost.
+        options: what is known of every action, by label; None where it is not told.
+    """
+
+    price: float | None
+    cost_effect: float
+    other: str | None = None
+    other_cost: float = 0.0
+    options: Mapping[str, Option] | None = None
+
+
+class Case(NamedTuple):
+    """Why a person is to decide about a unit, and what they need to know for it.
+
+    Attributes:
+        codes: why, by the bundle's review policy.
+        priority: expected cost of deciding without a person; the queue is worked from the highest down.
+        proposed: label of the action the policy would have given; the likelier one, where it would have drawn lots.
+        reason: of the policy's own decision.
+        options: what is known of every action, by label, where the policy weighs them all.
+    """
+
+    codes: tuple[str, ...]
+    priority: float
+    proposed: str
+    reason: Reason
+    options: Mapping[str, Option] | None = None
+
+
+class Held(NamedTuple):
+    """What a decision says that waits for a person: why, and what the policy would have done."""
+
+    codes: tuple[str, ...]
+    proposed: str
+
+
+class Verdict(NamedTuple):
+    """What a decision says that a person made: about which held decision, who, and why, if they said."""
+
+    case: str
+    by: str
+    why: str | None
+
+
 class Proposal(NamedTuple):
     """What a model proposes for a unit, before the budget's ledger is asked.
 
@@ -75,13 +168,17 @@ class Proposal(NamedTuple):
         treatment: label of the best treatment.
         effect: its effect on the outcome against the control, in outcome units.
         interval: 95% interval of the effect; None where the bundle has no half-samples.
-        net_effect: effect less cost effect less break-even; what the threshold is compared with.
+        net_effect: effect less cost effect less break-even, or less price × cost effect; what the threshold is
+            compared with.
         threshold: net effect from which the budget treats; None where it treats nobody.
-        chance: probability of being treated while the budget lasts.
-        reason: "treated", "below-threshold", "not-worth-it" or "fallback" where the chance is 1 or 0, and
-            "lottery-won" where it lies between: the draw may turn it to "lottery-lost".
+        chance: probability of being given the treatment while the budget lasts.
+        reason: "treated", "below-threshold", "not-worth-it", "not-eligible" or "fallback" where the chance is 1 or 0,
+            and "lottery-won" where it lies between: the draw may turn it to "lottery-lost".
         flags: how its features broke the contract.
         shadow: what the challenger would do.
+        priced: what it costs, where the policy has a price of money.
+        eligible: the actions that the request allows; None is all.
+        case: why a person is to decide; None where the policy does.
     """
 
     unit: str
@@ -95,6 +192,9 @@ class Proposal(NamedTuple):
     reason: Reason
     flags: tuple[Flag, ...] = ()
     shadow: Shadow | None = None
+    priced: Priced | None = None
+    eligible: tuple[str, ...] | None = None
+    case: Case | None = None
 
 
 class Order(NamedTuple):
@@ -120,7 +220,10 @@ class Order(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What was decided for a unit; with ``decision_id`` it is, or is about to be, in the store."""
+    """What was decided for a unit; with ``decision_id`` it is, or is about to be, in the store.
+
+    ``review`` says more where a person decides: of a decision held for one, or of the one they made.
+    """
 
     decision_id: str | None
     unit: str
@@ -139,6 +242,9 @@ class Decision(NamedTuple):
     contract: str
     campaign: str
     made_at: datetime
+    priced: Priced | None = None
+    eligible: tuple[str, ...] | None = None
+    review: Held | Verdict | None = None
 
 
 class Answer(NamedTuple):

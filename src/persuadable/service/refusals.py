@@ -60,6 +60,12 @@ def _said(slug: str) -> Callable[[Any], Problem]:
     return lambda error: Problem(slug, error.what, remedy=error.remedy)
 
 
+def _taken(error: Any) -> Problem:
+    """Who has the case, in words and as values."""
+    holder = {"state": error.state, "by": error.by, "since": error.since, "until": error.until}
+    return Problem("review-taken", error.what, remedy=error.remedy, holder=holder)
+
+
 def _http(error: Any) -> Problem | None:
     if error.status_code == 404:
         return Problem("no-such-path", "There is nothing at this address")
@@ -83,6 +89,12 @@ MEANING: dict[type[Exception], Callable[[Any], Problem | None]] = {
     store.Erased: _said("erased"),
     store.UnknownDecisions: _said("unknown-decision"),
     store.UnknownBundle: _said("unknown-bundle"),
+    store.UnknownReview: _said("unknown-review"),
+    store.CaseTaken: _taken,
+    store.ActionNotAllowed: lambda error: Problem(
+        "invalid", error.what, errors=[("/action", f"{error.what}. {error.remedy}")], remedy=error.remedy
+    ),
+    store.CampaignSpent: _said("budget-spent"),
     store.BundleTooLarge: _said("too-large"),
     store.DeploymentConflict: _said("conflict"),
     store.MixedExport: _said("mixed-export"),

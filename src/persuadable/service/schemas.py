@@ -13,8 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from persuadable.contract import ViolationCode
 from persuadable.service import wire
 from persuadable.service.records import Reason
+from persuadable.service.store import State
 
 __all__ = [
+    "AllocationAnswer",
     "BatchLine",
     "BatchProblem",
     "ContractAnswer",
@@ -24,10 +26,15 @@ __all__ = [
     "ExplainRequest",
     "OutcomesAnswer",
     "OutcomesRequest",
+    "OverrideRequest",
     "PolicyAnswer",
+    "ReviewAnswer",
+    "ReviewRequest",
+    "ReviewsAnswer",
     "ScoreAnswer",
     "ScoreRequest",
     "UnitLine",
+    "VerdictRequest",
 ]
 
 # --- examples: one user of a letter campaign, from the question to the outcome ---------------------------------------
@@ -48,6 +55,7 @@ DECISION: dict[str, Any] = {
     "reason": "treated",
     "flags": [],
 }
+PRICED = {"cost_effect": 0.4, "price": 0.05}
 DECIDED = {"decision_id": ID, **DECISION}
 OUTCOME = {"name": "purchase", "value": 1.0, "observed_at": "2030-02-03T18:30:00Z"}
 
@@ -101,23 +109,36 @@ class UnitLine(Document):
 
     unit: UnitName
     features: Features
+    eligible: Annotated[list[Label], Field(max_length=wire.MOST_ELIGIBLE)] | None = Field(
+        None, description="The actions this user may be given, by label; all without it. Doing nothing always is one."
+    )
 
 
 class ScoreRequest(Document):
-    """Users to be scored or decided on, and the budget: a share, a number of users, or the bundle's own share."""
+    """Users to be scored or decided on, and the budget.
+
+    Of a bundle whose budget is users it is a share or a number of them, of one whose budget is money an amount per head
+    or in all; the bundle's own without any. /v1/policy says which it is.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
                 {"units": [UNIT], "budget_share": 0.3},
                 {"units": [UNIT], "budget_units": 5000, "population": 120000, "campaign": "spring"},
+                {"units": [UNIT], "budget_amount": 9000.0, "population": 120000, "campaign": "spring"},
             ],
             "not": {
                 "required": ["budget_share", "budget_units"],
                 "properties": {"budget_share": {"type": "number"}, "budget_units": {"type": "number"}},
             },
             "if": {"required": ["population"], "properties": {"population": {"type": "number"}}},
-            "then": {"required": ["budget_units"], "properties": {"budget_units": {"type": "number"}}},
+            "then": {
+                "anyOf": [
+                    {"required": [name], "properties": {name: {"type": "number"}}}
+                    for name in ("budget_units", "budget_amount")
+                ]
+            },
         }
     )
 
@@ -128,8 +149,16 @@ class ScoreRequest(Document):
     budget_units: Annotated[int, Field(ge=0, le=wire.MOST_PEOPLE)] | None = Field(
         None, description="Most users to treat: in this request when scoring, in the whole campaign when deciding."
     )
+    budget_per_head: Annotated[float, Field(ge=0, le=wire.LARGEST_MONEY)] | None = Field(
+        None, description="Money per head, from which the price is drawn; of a bundle whose budget is money."
+    )
+    budget_amount: Annotated[float, Field(ge=0, le=wire.LARGEST_MONEY)] | None = Field(
+        None,
+        description="Most money that treatments may be expected to cost: in this request when scoring, in the whole "
+        "campaign when deciding; of a bundle whose budget is money.",
+    )
     population: Annotated[int, Field(ge=1, le=wire.MOST_PEOPLE)] | None = Field(
-        None, description="How many users budget_units is for; those of this request without it."
+        None, description="How many users budget_units or budget_amount is for; those of this request without it."
     )
     campaign: Annotated[str, _name(wire.LONGEST_CAMPAIGN)] | None = Field(
         None, description=f"Whose budget is charged; {wire.DEFAULT_CAMPAIGN!r} without it."
@@ -169,6 +198,40 @@ class OutcomesRequest(Document):
     outcomes: Annotated[list[OutcomeReport], Field(min_length=1)]
 
 
+Reviewer = Annotated[
+    Annotated[str, _name(wire.LONGEST_REVIEWER)] | None,
+    Field(description="Who this is; the name of the API key without it."),
+]
+Why = Annotated[str, Field(min_length=1, max_length=wire.LONGEST_TEXT, pattern=wire.TEXT_PATTERN)]
+
+
+class ReviewRequest(Document):
+    """Who takes a case, or gives it back."""
+
+    model_config = _examples({"reviewer": "Ada"}, {})
+
+    reviewer: Reviewer = None
+
+
+class VerdictRequest(Document):
+    """Who gives what the policy proposed, and maybe why."""
+
+    model_config = _examples({"reviewer": "Ada", "why": "A regular who likes letters."}, {})
+
+    reviewer: Reviewer = None
+    why: Why | None = None
+
+
+class OverrideRequest(Document):
+    """Who gives something else, what, and why."""
+
+    model_config = _examples({"reviewer": "Ada", "action": "none", "why": "Complained about the last letter."})
+
+    reviewer: Reviewer = None
+    action: Label = Field(description="One of the case's actions, other than the one proposed.")
+    why: Why
+
+
 # --- answers ------------------------------------------------------------------------------------------------------
 
 Version = Annotated[str, Field(description="Version of the bundle that decided.")]
@@ -189,6 +252,16 @@ class Flag(Document):
     answer: Literal["flag", "clip", "fallback"]
 
 
+class Review(Document):
+    """Of a decision that waits for a person: codes and what was proposed. Of one a person made: the case, who, why."""
+
+    codes: list[str] = Field(default=[], description="Why it waits for a person.")
+    proposed: str = Field(default="", description="The action the policy would have given.")
+    case: str = Field(default="", description="The decision that had waited.")
+    by: str = Field(default="", description="Who decided.")
+    why: str | None = Field(default=None, description="What they said about it.")
+
+
 class Scored(Document):
     """What would be decided for a user."""
 
@@ -199,11 +272,44 @@ class Scored(Document):
     interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
         description="95% interval of the effect; null where the bundle has no half-samples."
     )
-    net_effect: float = Field(description="The effect less its cost and the break-even.")
+    net_effect: float = Field(
+        description="The effect less its cost and the break-even, or less price × cost_effect; the effect alone where "
+        "the price is null."
+    )
     threshold: Threshold
     propensities: Propensities
     reason: Reason
     flags: list[Flag]
+    review: Review | None = Field(
+        default=None,
+        description="Only where a person is to decide, or did; the reason 'review' means not yet.",
+    )
+    cost_effect: float = Field(
+        default=0.0,
+        description="What giving the treatment is expected to cost, against doing nothing; only of a bundle whose "
+        "budget is money, as price.",
+    )
+    price: float | None = Field(
+        default=None,
+        description="What the last unit of money must bring; null where nothing that costs may be offered.",
+    )
+
+
+class Option(Document):
+    """One action for one user, whoever gets it."""
+
+    effect: float
+    cost_effect: float
+    net_effect: float
+    eligible: bool = Field(description="Whether the request allows it.")
+
+
+class Weighed(Scored):
+    """What would be decided for a user, and what was weighed."""
+
+    options: dict[str, Option] = Field(
+        default={}, description="Every action, by label; only of a bundle whose budget is money."
+    )
 
 
 class Decided(Scored):
@@ -215,9 +321,24 @@ class Decided(Scored):
 class ScoreAnswer(Document):
     """What would be decided, in the order of the request."""
 
-    model_config = _examples({"decisions": [DECISION], "bundle": BUNDLE})
+    model_config = _examples(
+        {"decisions": [DECISION], "bundle": BUNDLE},
+        {
+            "decisions": [
+                {
+                    **DECISION,
+                    **PRICED,
+                    "options": {
+                        "none": {"effect": 0.0, "cost_effect": 0.0, "net_effect": 0.0, "eligible": True},
+                        "letter": {"effect": 0.081, "cost_effect": 0.4, "net_effect": 0.061, "eligible": True},
+                    },
+                }
+            ],
+            "bundle": BUNDLE,
+        },
+    )
 
-    decisions: list[Scored]
+    decisions: list[Weighed]
     bundle: Version
 
 
@@ -301,6 +422,7 @@ class DecisionRecord(Decided):
     contract: str = Field(description="Version of the contract that checked the features.")
     made_at: datetime
     outcomes: list[StoredOutcome]
+    eligible: list[str] = Field(default=[], description="What the request allowed; absent where it said nothing.")
 
 
 class Contribution(Document):
@@ -388,6 +510,60 @@ class PolicyAnswer(Document):
     )
 
 
+class AllocationRow(Document):
+    """What a budget of money per head means, on the users the policy was calibrated on."""
+
+    budget_per_head: float
+    price: float | None = Field(
+        description="What the last unit of money brings; null where nothing that costs is given."
+    )
+    expected_spend: float = Field(description="Money per head: the budget, or less where more is not worth it.")
+    expected_share: float = Field(description="Share of users that is offered anything.")
+    value_per_head: float = Field(description="Predicted effect per head of all users.")
+
+
+class AllocationAnswer(Document):
+    """The budget curve of a bundle whose budget is money."""
+
+    model_config = _examples(
+        {
+            "bundle": BUNDLE,
+            "outcome": "margin",
+            "cost": "cost",
+            "stated_costs": None,
+            "control": "none",
+            "treatments": ["5 off", "10 off"],
+            "budget_per_head": 0.4,
+            "roi_floor": None,
+            "efficiency_floor": None,
+            "rows": [
+                {
+                    "budget_per_head": 0.4,
+                    "price": 1.7,
+                    "expected_spend": 0.4,
+                    "expected_share": 0.31,
+                    "value_per_head": 1.2,
+                }
+            ],
+            "held_out": None,
+        }
+    )
+
+    bundle: Version
+    outcome: str
+    cost: str | None = Field(description="The outcome that is the cost; null where costs are stated.")
+    stated_costs: dict[str, float] | None = Field(description="What giving each treatment costs, where it is stated.")
+    control: str
+    treatments: list[str]
+    budget_per_head: float | None = Field(description="The bundle's own budget; null for no bound.")
+    roi_floor: float | None = Field(description="Least effect per cost of all that is given.")
+    efficiency_floor: float | None = Field(description="Least effect per cost of every single offer.")
+    rows: list[AllocationRow]
+    held_out: list[dict[str, Any]] | None = Field(
+        description="What the policy brought on held-out users at some budgets, from the bundle's evaluation."
+    )
+
+
 class ContractColumn(Document):
     """A feature's name and kind."""
 
@@ -432,3 +608,93 @@ class ContractAnswer(Document):
     version: str
     format: int
     features: list[ContractFeature]
+
+
+class Claim(Document):
+    """Who looks at a case; until the claim ends, nobody else may decide it."""
+
+    by: str
+    at: datetime
+    until: datetime
+
+
+class Resolution(Document):
+    """What a person decided."""
+
+    by: str = Field(description="Who, by their own word or the name of their key.")
+    key: str | None = Field(description="Name of the API key they used; null where none is needed.")
+    at: datetime
+    action: str
+    why: str | None
+    decision_id: str = Field(description="The decision they made, by which outcomes are reported.")
+
+
+class ReviewAnswer(Document):
+    """A decision that waits, or waited, for a person."""
+
+    model_config = _examples(
+        {
+            "decision_id": ID,
+            "state": "claimed",
+            "codes": ["borderline"],
+            "priority": 0.004,
+            "proposed": "letter",
+            "reason": "treated",
+            "actions": ["none", "letter"],
+            "unit": "u1",
+            "features": FEATURES,
+            "treatment": "letter",
+            "effect": 0.046,
+            "interval": [-0.011, 0.103],
+            "net_effect": 0.046,
+            "threshold": 0.045,
+            "flags": [],
+            "campaign": "spring",
+            "bundle": BUNDLE,
+            "made_at": "2030-01-31T09:00:00Z",
+            "claim": {"by": "Ada", "at": "2030-01-31T09:20:00Z", "until": "2030-01-31T09:35:00Z"},
+            "resolution": None,
+        }
+    )
+
+    decision_id: str = Field(description="The held decision, which is also the name of the case.")
+    state: State
+    codes: list[str] = Field(description="Why it waits for a person.")
+    priority: float = Field(description="Expected cost of deciding without a person, in units of the outcome.")
+    proposed: str = Field(description="The action the policy would have given.")
+    reason: Reason = Field(description="Of the policy's own decision.")
+    actions: list[str] = Field(description="What this unit may be given, doing nothing first.")
+    unit: str
+    features: dict[str, float | str | bool | None] = Field(description="As they were received.")
+    treatment: str = Field(description="The best treatment for this user.")
+    effect: float
+    interval: Annotated[list[float], Field(min_length=2, max_length=2)] | None
+    net_effect: float
+    threshold: Threshold
+    flags: list[Flag]
+    campaign: str
+    bundle: Version
+    made_at: datetime = Field(description="When it was held.")
+    claim: Claim | None = Field(description="Who looks at it now.")
+    resolution: Resolution | None = Field(description="What was decided.")
+    cost_effect: float = Field(default=0.0, description="Only of a bundle whose budget is money, as price.")
+    price: float | None = Field(default=None, description="What the last unit of money had to bring.")
+    options: dict[str, Option] = Field(
+        default={}, description="Every action, by label; only of a bundle whose budget is money."
+    )
+
+
+class ReviewsAnswer(Document):
+    """Cases in one state, and where the list goes on."""
+
+    model_config = _examples(
+        {"cases": [], "next": None, "waiting": 0, "load": 0.1, "reasons": {"borderline": "Close to the threshold."}}
+    )
+
+    cases: list[ReviewAnswer]
+    next: str | None = Field(description="Send it as `after` for the rest of the list; null at the end.")
+    waiting: int = Field(description="How many cases wait for a person, in all.")
+    load: float | None = Field(
+        description="Share of the decisions that the bundle in service leaves to people; null where it leaves none."
+    )
+    reasons: dict[str, str] = Field(description="What each code means.")

@@ -87,6 +87,9 @@ class Settings(BaseSettings):
         0.5, ge=0.05, le=5.0, description="Seconds between looks at the store for a new deployment or key."
     )
     store_timeout_seconds: float = Field(5.0, gt=0.0, le=60.0, description="Seconds to wait for the store.")
+    review_claim_seconds: float = Field(
+        900.0, ge=1.0, le=86_400.0, description="Seconds for which a case that a reviewer claimed is theirs alone."
+    )
     drain_seconds: int = Field(30, ge=1, le=600, description="Seconds that requests under way may take at the end.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level that is logged.")
     log_format: Literal["auto", "json", "text"] = Field(

@@ -23,6 +23,7 @@ from persuadable.service.records import OutcomeReport, Outcomes
 __all__ = [
     "ExplainRequest",
     "Fault",
+    "ReviewRequest",
     "ScoreRequest",
     "Terms",
     "Unit",
@@ -34,6 +35,7 @@ __all__ = [
     "read_outcomes",
     "read_query",
     "read_request",
+    "read_review",
     "read_row",
 ]
 
@@ -41,11 +43,14 @@ LONGEST_UNIT = 256
 LONGEST_CAMPAIGN = 64
 LONGEST_OUTCOME = 128
 LONGEST_ID = 64
+LONGEST_REVIEWER = 128
 LONGEST_NAME = 256
 LONGEST_TEXT = 1_000
 LARGEST_OUTCOME = 1e15  # beyond it sums of a store would overflow or forget their small parts
 MOST_FEATURES = 2_000
 MOST_PEOPLE = 2**53 - 1
+LARGEST_MONEY = 1e12  # in millionths a database's integers hold it, and sums of it
+MOST_ELIGIBLE = 1_000
 MOST_FAULTS = 20
 DEFAULT_CAMPAIGN = "default"
 
@@ -79,19 +84,35 @@ class WireError(PersuadableError):
 
 
 class Unit(NamedTuple):
-    """Someone to be scored: a name, and what is known of them as JSON values."""
+    """Someone to be scored: a name, what is known of them as JSON values, and which actions they may be given.
+
+    ``eligible`` is None where all are; doing nothing always is.
+    """
 
     unit: str
     features: Mapping[str, Any]
+    eligible: tuple[str, ...] | None = None
 
 
 class Terms(NamedTuple):
-    """What a request says of its budget: a share, or a number of units, or neither."""
+    """What a request says of its budget: of users a share or a number, or of money, or nothing."""
 
     budget_share: float | None = None
     budget_units: int | None = None
     population: int | None = None
     campaign: str = DEFAULT_CAMPAIGN
+    budget_per_head: float | None = None
+    budget_amount: float | None = None
+
+    def said(self) -> str:
+        """The same terms as text, equal for equal terms; a budget of money is part of it only where there is one.
+
+        A batch that an earlier version began goes on under this one: its parts are told by this text.
+        """
+        money = ("budget_per_head", "budget_amount")
+        parts = zip(self._fields, self, strict=True)
+        told = [f"{name}={value!r}" for name, value in parts if value is not None or name not in money]
+        return f"Terms({', '.join(told)})"
 
 
 class ScoreRequest(NamedTuple):
@@ -107,6 +128,15 @@ class ExplainRequest:
 
     unit: Unit
     treatment: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRequest:
+    """What a reviewer does with a case: who, what they give, and why; None is what they did not say."""
+
+    reviewer: str | None = None
+    action: str | None = None
+    why: str | None = None
 
 
 def pointer(*parts: str | int) -> str:
@@ -148,6 +178,26 @@ def read_explain(raw: bytes) -> ExplainRequest:
     return ExplainRequest(Unit(document.get("unit", ""), document["features"]), document.get("treatment"))
 
 
+def read_review(raw: bytes, *, known: Sequence[str], required: Sequence[str] = ()) -> ReviewRequest:
+    """The body of what is done with a case; nothing at all is an empty object.
+
+    Args:
+        raw: the body.
+        known: which of "reviewer", "action" and "why" it may have.
+        required: which it must have.
+
+    Raises:
+        WireError: naming every fault, up to 20.
+    """
+    faults = list[Fault]()
+    document = _object(raw, set(known), faults) if raw else {}
+    faults += [Fault(f"/{name}", f"{name} is missing.") for name in required if name not in document]
+    _complain(document, {name: REVIEW[name] for name in known}, faults)
+    if faults:
+        raise WireError(422, faults)
+    return ReviewRequest(**document)
+
+
 def read_outcomes(raw: bytes, *, most: int) -> Outcomes:
     """The body of /v1/outcomes.
 
@@ -163,13 +213,13 @@ def read_outcomes(raw: bytes, *, most: int) -> Outcomes:
 
 
 def read_query(query: Mapping[str, str]) -> Terms:
-    """The budget as a query string says it: ``budget_share=0.3``, or ``budget_units=100&population=1000``.
+    """The budget as a query string says it: ``budget_share=0.3``, or ``budget_amount=100&population=1000``.
 
     Raises:
         WireError: naming every fault; pointers are names of parameters. Other parameters are left alone.
     """
     told: dict[str, Any] = {name: query[name] for name in TERMS if name in query}
-    for name in told.keys() & {"budget_share", "budget_units", "population"}:
+    for name in told.keys() & NUMBERS:
         try:
             told[name] = orjson.loads(told[name])
         except orjson.JSONDecodeError:
@@ -182,7 +232,7 @@ def read_query(query: Mapping[str, str]) -> Terms:
 
 
 def read_line(raw: bytes) -> Unit:
-    """A line of a batch: ``{"unit": …, "features": {…}}``.
+    """A line of a batch: ``{"unit": …, "features": {…}}``, and maybe ``"eligible": […]``.
 
     Raises:
         WireError: naming every fault, up to 20.
@@ -200,17 +250,35 @@ def read_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Unit | WireError]]
                 yield number, error
 
 
-def read_row(row: Mapping[str, Any]) -> Unit:
+def read_row(row: Mapping[str, Any], allowed: Mapping[str, str | None] | None = None) -> Unit:
     """A row of a table: the column ``unit``, and one column per feature in which NaN is a missing value.
+
+    Args:
+        row: column → value.
+        allowed: treatment → the column that says whether the unit may be given it, true or missing if so; None of one
+            that anybody may be given. Without any, nothing is said of it.
 
     Raises:
         WireError: naming every fault, up to 20, as if the row were a line.
     """
-    features = {name: _cell(row[name]) for name in row if name != "unit"}
+    columns = {column for column in (allowed or {}).values() if column is not None}
+    features = {name: _cell(row[name]) for name in row if name != "unit" and name not in columns}
     told = {"unit": row.get("unit"), "features": features}
+    if columns:
+        told["eligible"] = _row_eligible(row, allowed or {})
     if any(type(value) is float and math.isinf(value) for value in features.values()):
         raise WireError(422, _unit_faults(told))
     return _unit(told)
+
+
+def _row_eligible(row: Mapping[str, Any], allowed: Mapping[str, str | None]) -> list[str] | None:
+    """The treatments that a row allows; None where it allows all."""
+    wrong = [name for name in allowed.values() if name is not None and row[name] not in (None, True, False)]
+    if wrong:
+        faults = [Fault("/eligible", f"{name!r} is {_shown(row[name])}, expected true or false.") for name in wrong]
+        raise WireError(422, faults)
+    may = [label for label, name in allowed.items() if name is None or row[name] in (None, True)]
+    return None if len(may) == len(allowed) else may
 
 
 def _cell(value: Any) -> Any:
@@ -320,30 +388,57 @@ def _wrong_population(value: Any) -> str | None:
     return _wrong_count(value, 1)
 
 
+def _wrong_money(value: Any) -> str | None:
+    fits = type(value) in (int, float) and 0 <= value <= LARGEST_MONEY
+    return None if fits else f"expected a number from 0 to {LARGEST_MONEY:g}"
+
+
+def _wrong_reviewer(value: Any) -> str | None:
+    return _wrong_name(value, LONGEST_REVIEWER)
+
+
+def _wrong_why(value: Any) -> str | None:
+    fits = type(value) is str and 1 <= len(value) <= LONGEST_TEXT and "\0" not in value
+    return None if fits else f"expected text of 1 to {LONGEST_TEXT:,} characters without NUL"
+
+
+REVIEW: Mapping[str, Callable[[Any], str | None]] = {
+    "reviewer": _wrong_reviewer,
+    "action": _wrong_treatment,
+    "why": _wrong_why,
+}
 TERMS: Mapping[str, Callable[[Any], str | None]] = {
     "budget_share": _wrong_share,
     "budget_units": _wrong_count,
+    "budget_per_head": _wrong_money,
+    "budget_amount": _wrong_money,
     "population": _wrong_population,
     "campaign": _wrong_campaign,
 }
+NUMBERS = TERMS.keys() - {"campaign"}
 REQUEST = {"units", *TERMS}
 
 
 def _terms(document: Mapping[str, Any], faults: list[Fault]) -> Terms:
     before = len(faults)
     _complain(document, TERMS, faults)
-    share, units, population = (document.get(name) for name in ("budget_share", "budget_units", "population"))
     if "budget_share" in document and "budget_units" in document:
         faults.append(Fault("/budget_units", "Both budget_share and budget_units are given. Send one of them."))
-    if "population" in document and "budget_units" not in document:
-        faults.append(Fault("/population", "population is given without budget_units. Send both, or budget_share."))
+    if "population" in document and "budget_units" not in document and "budget_amount" not in document:
+        said = "population is given without budget_units or budget_amount. Send it with one of them."
+        faults.append(Fault("/population", said))
     if len(faults) > before:
         return Terms()
+    get = document.get
+    share, units, population = get("budget_share"), get("budget_units"), get("population")
+    per_head, amount = get("budget_per_head"), get("budget_amount")
     return Terms(
         None if share is None else float(share),
         None if units is None else int(units),
         None if population is None else int(population),
-        document.get("campaign", DEFAULT_CAMPAIGN),
+        get("campaign", DEFAULT_CAMPAIGN),
+        None if per_head is None else float(per_head),
+        None if amount is None else float(amount),
     )
 
 
@@ -352,11 +447,22 @@ def _terms(document: Mapping[str, Any], faults: list[Fault]) -> Terms:
 
 def _unit(told: Any) -> Unit:
     """A unit, checked quickly; only where something is wrong is it looked for."""
-    if type(told) is dict and len(told) == 2:
+    if type(told) is dict and (len(told) == 2 or (len(told) == 3 and "eligible" in told)):
         unit, features = told.get("unit"), told.get("features")
         if type(unit) is str and _wrong_unit(unit) is None and type(features) is dict and _are_features(features):
-            return Unit(unit, features)
+            eligible = told.get("eligible")
+            if eligible is None:
+                return Unit(unit, features)
+            if _wrong_eligible(eligible) is None:
+                return Unit(unit, features, tuple(eligible))
     raise WireError(422, _unit_faults(told))
+
+
+def _wrong_eligible(value: Any) -> str | None:
+    fits = type(value) is list and len(value) <= MOST_ELIGIBLE
+    if fits and all(_wrong_treatment(label) is None for label in value):
+        return None
+    return f"expected a list of at most {MOST_ELIGIBLE:,} actions by label"
 
 
 def _are_features(features: dict[str, Any]) -> bool:
@@ -380,10 +486,11 @@ def _unit_faults(told: Any) -> list[Fault]:
     if type(told) is not dict:
         return [Fault("", f"This is {_shown(told)}. Send an object with unit and features.")]
     faults = list[Fault]()
-    _refuse_others(told, {"unit", "features"}, faults)
+    _refuse_others(told, {"unit", "features", "eligible"}, faults)
     if "unit" not in told:
         faults.append(Fault("/unit", "unit is missing. Name whom this is about."))
     _complain(told, {"unit": _wrong_unit}, faults)
+    _complain(_without_nulls(told), {"eligible": _wrong_eligible}, faults)
     return faults + _feature_faults(told)
 
 

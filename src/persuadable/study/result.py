@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from persuadable.design import Balance
 from persuadable.effects import Learner
 from persuadable.log import DecisionLog
 from persuadable.policies import BudgetPolicy
+from persuadable.policies.review import Judged, Review
+from persuadable.response import ResponseModel
 from persuadable.study.plan import StudyPlan
+from persuadable.study.presets import COMMON, Presets
 from persuadable.value import (
     TOC,
+    ArchetypeTable,
     BestLinearPredictor,
     BudgetValues,
     Calibration,
     Clan,
     Deciles,
     Estimate,
+    Fairness,
+    Mitigation,
     PolicyComparisons,
     RankingReport,
+    Returns,
     Stability,
 )
 
@@ -85,6 +95,15 @@ class Study:
         decision: policy value against random, treat all, treat none and the response model.
         budgets: policy value by budget.
         others: policy − random on the outcomes that were not targeted.
+        response: a model of who has the outcome if treated, for comparison.
+        mu: (n, A) cross-fitted responses of the held-out rows to each action, which the estimates rest on.
+        presets: the trees that were tried.
+        returns: spend, ROAS and profit of the policy and its alternatives; None where no economics were given.
+        archetypes: treatment → its archetypes on the held-out rows; empty where no economics were given.
+        fairness: of the policy, by the segments asked for; None where none was.
+        mitigation: the same budget under a parity floor, and what that costs; None where groups are selected alike.
+        review: which decisions go to people; None where no share was given.
+        queue: its judgement of the held-out rows.
     """
 
     plan: StudyPlan
@@ -99,3 +118,12 @@ class Study:
     decision: PolicyComparisons
     budgets: BudgetValues
     others: Mapping[str, Estimate]
+    response: ResponseModel
+    mu: NDArray[np.float64]
+    presets: Presets = COMMON
+    returns: Returns | None = None
+    archetypes: Mapping[str, ArchetypeTable] = field(default_factory=dict)
+    fairness: Fairness | None = None
+    mitigation: Mitigation | None = None
+    review: Review | None = None
+    queue: Judged | None = None

@@ -7,15 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from persuadable.design import balance
 from persuadable.effects import Effects, Learner, clone, fit_many, out_of_fold_effects
 from persuadable.errors import ParameterError
 from persuadable.log import DecisionLog
+from persuadable.log.views import split_mask
 from persuadable.policies import BudgetPolicy, Policy, RankPolicy, TreatAll, TreatNone
 from persuadable.response import ResponseModel, cross_fit_arms
-from persuadable.study.plan import NUISANCE, StudyPlan
+from persuadable.study.parts import archetypes_of, fairness_of, held_out_segments, mitigation_of, review_of
+from persuadable.study.plan import StudyPlan
+from persuadable.study.presets import Presets, presets
 from persuadable.study.result import Candidate, Study, TreatmentReport
 from persuadable.value import (
     Estimate,
@@ -29,6 +32,7 @@ from persuadable.value import (
     evaluate_ranking,
     gates,
     qini,
+    returns,
     stability,
     toc,
 )
@@ -41,7 +45,9 @@ RESPONSE = "response model"
 FOLDS = 5
 
 
-def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
+def run_study(
+    log: DecisionLog, plan: StudyPlan | None = None, segments: Mapping[str, ArrayLike] | None = None
+) -> Study:
     """Study a log: which learner ranks best, whom a budget should treat, and what that is worth.
 
     The learner is chosen on the training rows, by out-of-fold effects. The threshold is drawn from the predicted
@@ -51,23 +57,32 @@ def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
     Args:
         log: n rows; its first outcome is what is to be raised.
         plan: the choices; None takes the defaults.
+        segments: name → (n,) labels or numbers of segments that are not among the features, which no model sees;
+            ``plan.segments`` names those to be audited.
 
     Raises:
         DataError, ParameterError: from the rooms below, naming what is wrong and the remedy.
     """
     plan = plan or StudyPlan()
     log = _net_of_cost(log if plan.propensity != "estimated" else _with_estimated_propensities(log, plan))
-    train, test = log.split(1 - plan.test_share, by=plan.split_by, random_state=plan.random_state)  # type: ignore[arg-type]
-    fitted = plan.candidates()
+    first = split_mask(log, 1 - plan.test_share, plan.split_by, np.random.default_rng(plan.random_state))  # type: ignore[arg-type]
+    columns = held_out_segments(log, ~first, plan.segments, segments or {})
+    train, test = log.take(first), log.take(~first)
+    settings = presets(train)
+    fitted = plan.candidates(settings)
     fit_many(list(fitted.values()), train)
     scores = _out_of_fold_qini(fitted, train, plan.random_state + 1)
-    best = max(scores, key=scores.__getitem__)
+    best = max(_telling_apart(fitted, train), key=scores.__getitem__)
     learner = _final(fitted[best], train, plan)
-    policy = BudgetPolicy(learner, plan.budget, break_even=plan.break_even).calibrate(test)
-    response = ResponseModel(trees=NUISANCE, engine=plan.engine, random_state=plan.random_state).fit(train)
-    mu = _responses(test, None, plan)
+    policy = BudgetPolicy(learner, plan.budget, break_even=plan.least_effect(log.primary)).calibrate(test)
+    response = _response_model(settings, plan).fit(train)
+    mu = _responses(test, None, settings, plan)
     effects = learner.effect(test.features)
     by_response = RankPolicy(response, plan.budget, RESPONSE, _best_arm(train)).calibrate(test)
+    money = plan.economics(log.primary)
+    audit = fairness_of(test, policy, columns, effects, mu, plan)
+    # Where nobody is treated there is no decision to look at.
+    review = None if plan.review is None or not policy.expected_share else review_of(policy, train, test, plan.review)
     return Study(
         plan=plan,
         log=log,
@@ -81,6 +96,15 @@ def run_study(log: DecisionLog, plan: StudyPlan | None = None) -> Study:
         decision=compare_many(test, policy, _baselines(test, policy, by_response), mu=mu, alpha=plan.alpha),
         budgets=budget_values(test, policy, baselines={RESPONSE: by_response}, mu=mu, alpha=plan.alpha),
         others=_other_outcomes(test, policy, plan),
+        response=response,
+        mu=mu,
+        presets=settings,
+        returns=None if money is None else returns(test, policy, money, response=response, mu=mu, alpha=plan.alpha),
+        archetypes={} if money is None else archetypes_of(learner, train, test, money, settings, mu, plan),
+        fairness=audit,
+        mitigation=None if audit is None else mitigation_of(test, policy, audit, columns, effects, mu, plan),
+        review=review,
+        queue=None if review is None else review.assess(test),
     )
 
 
@@ -112,14 +136,25 @@ def _out_of_fold_qini(fitted: Mapping[str, Learner], train: DecisionLog, seed: i
     Within folds, because refits differ in their mean effect, and the higher it is the lower that of the fold left out.
     """
     folds = train.folds(FOLDS, seed)
-    parts = [(train.take(folds == k), folds == k) for k in range(FOLDS)]
-
-    def score(effect: Effects) -> float:
-        found = [qini(part, effect[rows, a], action=a) for part, rows in parts for a in _treatments(train)]
-        return float(np.mean([q.coefficient.value for q in found]))
-
     effects = out_of_fold_effects(list(fitted.values()), train, folds=folds)
-    return {name: score(effect) for name, effect in zip(fitted, effects, strict=True)}
+    found: dict[str, list[float]] = {name: [] for name in fitted}
+    for k in range(FOLDS):
+        rows = folds == k
+        part = train.take(rows)  # one fold at a time: together they would copy all features
+        for name, effect in zip(fitted, effects, strict=True):
+            found[name] += [qini(part, effect[rows, a], action=a).coefficient.value for a in _treatments(train)]
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _telling_apart(fitted: Mapping[str, Learner], train: DecisionLog) -> list[str]:
+    """Candidates that rank anybody before anybody; all where none does, so that the learner's own refusal is heard.
+
+    One that gives everybody the same effect has a Qini of 0, and would be chosen over those that are a little below.
+    """
+    spread = {
+        name: np.ptp(np.asarray(learner.effect(train.features)), axis=0).max() for name, learner in fitted.items()
+    }
+    return [name for name, width in spread.items() if width > 0] or list(fitted)
 
 
 def _final(chosen: Learner, train: DecisionLog, plan: StudyPlan) -> Learner:
@@ -129,8 +164,12 @@ def _final(chosen: Learner, train: DecisionLog, plan: StudyPlan) -> Learner:
     return clone(chosen).set_params(n_resamples=plan.n_resamples).fit(train)
 
 
-def _responses(test: DecisionLog, outcome: str | None, plan: StudyPlan) -> Vector:
-    return cross_fit_arms(test, outcome, trees=NUISANCE, engine=plan.engine, random_state=plan.random_state)
+def _response_model(settings: Presets, plan: StudyPlan) -> ResponseModel:
+    return ResponseModel(trees=settings.responses, engine=plan.engine, random_state=plan.random_state)
+
+
+def _responses(test: DecisionLog, outcome: str | None, settings: Presets, plan: StudyPlan) -> Vector:
+    return cross_fit_arms(test, outcome, trees=settings.responses, engine=plan.engine, random_state=plan.random_state)
 
 
 def _treatments(log: DecisionLog) -> Sequence[int]:
@@ -187,7 +226,7 @@ def _other_outcomes(test: DecisionLog, policy: BudgetPolicy, plan: StudyPlan) ->
     lottery = random_like(test, policy)
 
     def gain(name: str) -> Estimate:
-        mu = _responses(test, name, plan)
+        mu = _responses(test, name, presets(test.select(outcomes=name)), plan)
         return compare(test, policy, lottery, outcome=name, mu=mu, alpha=plan.alpha).difference
 
     others = [name for name in test.outcomes if name != test.primary]

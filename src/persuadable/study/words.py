@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from persuadable.design import Balance
+from persuadable.log import DecisionLog
 from persuadable.report import Verdict
 from persuadable.report.words import interval, level, number, p_phrase, percent
 from persuadable.study.result import Study
 from persuadable.study.run import RESPONSE
 
-__all__ = ["SUSPICIOUS", "doubts", "estimand", "limits", "verdict"]
+__all__ = ["SUSPICIOUS", "THIN", "comparison_doubts", "doubts", "estimand", "limits", "thin", "verdict"]
 
 SUSPICIOUS = 0.01
 """p-value of the balance tests below which the comparison is called into question."""
+THIN = 100
+"""Held-out rows of an arm with a yes-or-no outcome, below which the arm is called thin."""
 
 
 def verdict(study: Study) -> Verdict:
@@ -33,7 +37,8 @@ def verdict(study: Study) -> Verdict:
         f"{number(own.value, 4)} against {number(against.baseline.value, 4)}."
     )
     doubted = doubts(study)
-    said = (*doubted, gained, _against_response(study), _against_all(study), study.policy.explain())
+    compared = (_against_response(study), _against_all(study), *_money(study))
+    said = (*doubted, gained, *compared, study.policy.explain())
     return Verdict(headline, said, "unclear" if doubted else tone)  # type: ignore[arg-type]
 
 
@@ -62,6 +67,40 @@ def _against_all(study: Study) -> str:
     )
 
 
+def _money(study: Study) -> tuple[str, ...]:
+    """What the policy earns, where economics were given."""
+    if study.returns is None:
+        return ()
+    own, money = study.returns.rows[0], study.returns.economics.money
+    if own.incremental_roas is None:
+        return ("Nobody is worth a contact, so nothing is spent.",)
+    bounded = own.incremental_roas.shape == "interval"
+    ends = interval(*own.incremental_roas.interval) if bounded else "no bounds"
+    low, high = (money(end) for end in own.profit.interval)
+    return (
+        f"Its incremental ROAS is {number(own.incremental_roas.value, 3)} ({ends}), and for "
+        f"{study.returns.population:,.0f} people it spends {money(own.spend.value)} for a profit of "
+        f"{money(own.profit.value)} ({low} to {high}).",
+    )
+
+
+def thin(study: Study) -> str | None:
+    """How little the held-out rows hold of a rare outcome; None where that is enough."""
+    test = study.test
+    if not test.is_binary(test.primary):
+        return None
+    counts = [(int(((test.action == a) & (test.outcome() > 0)).sum()), a) for a in range(test.n_actions)]
+    fewest, arm = min(counts)
+    if fewest >= THIN:
+        return None
+    rows = int((test.action == arm).sum())
+    return (
+        f"{fewest:,} of the {rows:,} held-out rows of {test.actions.names[arm]} have {test.primary}. Every effect is a "
+        "difference from those few: intervals are wide, normal approximations rough, and a point estimate alone is "
+        "worth nothing."
+    )
+
+
 def estimand(study: Study) -> str:
     """What is estimated, of what on what, against what."""
     actions = study.log.actions
@@ -73,21 +112,26 @@ def estimand(study: Study) -> str:
 
 def doubts(study: Study) -> tuple[str, ...]:
     """Signs that the comparison itself is not fair, which no interval knows of."""
+    return comparison_doubts(study.log, study.balance)
+
+
+def comparison_doubts(log: DecisionLog, balance: Balance) -> tuple[str, ...]:
+    """The same of a log and its balance."""
     found = []
-    if study.balance.shares_p_value < SUSPICIOUS:
-        expected = study.log.propensity().mean(axis=0)
+    if balance.shares_p_value < SUSPICIOUS:
+        expected = log.propensity().mean(axis=0)
         told = ", ".join(
-            f"{label} {percent(float((study.log.action == a).mean()))} against {percent(float(expected[a]))}"
-            for a, label in enumerate(study.log.actions)
+            f"{label} {percent(float((log.action == a).mean()))} against {percent(float(expected[a]))}"
+            for a, label in enumerate(log.actions)
         )
         found.append(
             "The shares of the arms are not those the propensities imply "
-            f"({told}; {p_phrase(study.balance.shares_p_value)}): the propensities are wrong, and so is the rest."
+            f"({told}; {p_phrase(balance.shares_p_value)}): the propensities are wrong, and so is the rest."
         )
-    if study.balance.p_value < SUSPICIOUS:
+    if balance.p_value < SUSPICIOUS:
         found.append(
-            f"The arms differ in their features by more than chance ({p_phrase(study.balance.p_value)}), most in "
-            f"{study.balance.rows[0].feature}. If the action itself changed a feature, leave that feature out; if the "
+            f"The arms differ in their features by more than chance ({p_phrase(balance.p_value)}), most in "
+            f"{balance.rows[0].feature}. If the action itself changed a feature, leave that feature out; if the "
             "action was not drawn by lot, give its propensities or have them estimated. "
             "Until then effects may be biased."
         )
@@ -103,6 +147,9 @@ def limits(study: Study) -> tuple[str, ...]:
         "Predicted effects rank people; taken one by one they are noisy and shrunk. Trust the measured effects of "
         "groups, which have intervals.",
     ]
+    few = thin(study)
+    if few is not None:
+        said.insert(0, few)
     if study.log.propensity_source == "logged":
         said.append("The logged propensities are taken to be right.")
     elif study.log.propensity_source == "estimated":

@@ -1,10 +1,9 @@
-"""The folder a study leaves: report.html, metrics.json, model_card.json and bundle/."""
+"""The folder a study leaves: report.html, metrics.json, model_card.json and .html, and bundle/."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any
 from persuadable import __version__
 from persuadable.bundle import Bundle
 from persuadable.report import (
-    Metric,
-    ModelCard,
     ReportContent,
     Section,
     Table,
@@ -29,13 +26,16 @@ from persuadable.report import (
     gains_figure,
     overlap,
     plot,
+    write_card_page,
     write_report,
 )
 from persuadable.report.content import Block
 from persuadable.report.words import percent
 from persuadable.study import words
+from persuadable.study.card import metrics, model_card
 from persuadable.study.evaluation import evaluation
 from persuadable.study.result import Study, TreatmentReport
+from persuadable.study.sections import archetype_sections, economics_sections, fairness_sections, review_sections
 from persuadable.value import Estimate
 
 __all__ = ["Written", "model_card", "report_content", "write_study"]
@@ -50,16 +50,18 @@ class Written:
         metrics: every number with its interval, JSON.
         card: the model card, JSON.
         bundle: the folder to decide with.
+        card_page: the model card as a page; None where none was written.
     """
 
     report: Path
     metrics: Path
     card: Path
     bundle: Path
+    card_page: Path | None = None
 
 
 def write_study(study: Study, out: str | PathLike[str]) -> Written:
-    """Write the four results into a folder, made if absent; earlier results there are replaced.
+    """Write the results into a folder, made if absent; earlier results there are replaced.
 
     Raises:
         BundleError: ``out/bundle`` holds something that is not a bundle.
@@ -67,39 +69,20 @@ def write_study(study: Study, out: str | PathLike[str]) -> Written:
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     card = model_card(study)
-    written = Written(folder / "report.html", folder / "metrics.json", folder / "model_card.json", folder / "bundle")
-    Bundle.build(study.learner, study.policy, study.log, card.to_dict(), evaluation(study)).save(written.bundle)
+    written = Written(
+        report=folder / "report.html",
+        metrics=folder / "metrics.json",
+        card=folder / "model_card.json",
+        bundle=folder / "bundle",
+        card_page=write_card_page(card, folder / "model_card.html"),
+    )
+    parts = (study.learner, study.policy, study.log, card.to_dict(), evaluation(study))
+    Bundle.build(*parts, review=study.review).save(written.bundle)
     card.write(written.card)
     document = [metric_json(where, estimate) for where, estimate in metrics(study)]
     written.metrics.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     write_report(report_content(study), written.report)
     return written
-
-
-def metrics(study: Study) -> Iterator[tuple[str, Estimate]]:
-    """Every estimate of the study, with what it is about."""
-    for report in study.treatments:
-        ranking = report.ranking
-        yield from (
-            (f"ranking of {report.treatment}", e)
-            for e in (ranking.qini.coefficient, ranking.qini.auuc, ranking.autoc, ranking.qini.ate)
-        )
-        yield from ((f"ranking of {report.treatment}", e) for e in ranking.at_k.values())
-        yield (
-            f"ranking of {report.treatment} less {study.decision.comparisons[1].baseline.policy}",
-            report.over_response,
-        )
-        yield f"calibration of {report.treatment}", report.blp.intercept
-        yield f"calibration of {report.treatment}", report.blp.slope
-        yield f"calibration of {report.treatment}", report.gates.top_minus_bottom
-    yield "policy", study.decision.policy.estimate
-    for comparison in study.decision.comparisons:
-        yield "policy less baseline", comparison.difference
-    for row in study.budgets.rows:
-        yield f"budget {percent(row.share, 0)}", row.value
-        yield f"budget {percent(row.share, 0)} less random", row.difference
-    for name, estimate in study.others.items():
-        yield f"policy less random on {name}", estimate
 
 
 def metric_json(where: str, estimate: Estimate) -> dict[str, Any]:
@@ -118,63 +101,15 @@ def metric_json(where: str, estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def model_card(study: Study) -> ModelCard:
-    """The model card of a study."""
-    log, plan = study.log, study.plan
-    propensity = study.learner.propensity_
-    chosen = next(candidate for candidate in study.candidates if candidate.chosen)
-    return ModelCard(
-        name=f"{chosen.name} on {log.name}",
-        data={
-            "name": log.name,
-            "rows": log.n,
-            "training_rows": study.train.n,
-            "held_out_rows": study.test.n,
-            "fingerprint": log.fingerprint.digest,
-            "features": log.features.names,
-            "actions": {label: int((log.action == a).sum()) for a, label in enumerate(log.actions)},
-            "outcomes": {name: float(log.outcome(name).mean()) for name in log.outcomes},
-            "balance_p_value": study.balance.p_value,
-        },
-        estimand=words.estimand(study),
-        learners=tuple(
-            {
-                "name": candidate.name,
-                "chosen": candidate.chosen,
-                "out_of_fold_qini_on_training_rows": candidate.train_qini,
-            }
-            for candidate in study.candidates
-        ),
-        propensity={
-            "source": propensity.source,
-            "constant": propensity.constant,
-            "lowest": min(propensity.lowest),
-            "clip": propensity.clip,
-            "clipped_rows": sum(propensity.clipped),
-        },
-        metrics=tuple(Metric.of(estimate, on=where) for where, estimate in metrics(study)),
-        limits=words.limits(study),
-        intended_use=f"Choosing which {percent(plan.budget, 0)} of a population like this one to treat.",
-        policy={
-            "rule": study.policy.explain(),
-            "budget": plan.budget,
-            "expected_share": study.policy.expected_share,
-            "break_even": plan.break_even,
-            "cost": log.cost_name,
-        },
-        provenance={"persuadable": __version__, "python": platform.python_version(), "seed": plan.random_state},
-    )
-
-
 def report_content(study: Study) -> ReportContent:
     """What the report says."""
     log = study.log
     several = len(study.treatments) > 1
-    sections = [_decision(study)]
+    sections = [_decision(study), *economics_sections(study), *archetype_sections(study)]
     for report in study.treatments:
         suffix = f": {report.treatment}" if several else ""
         sections += [_ranking(report, suffix), _calibration(report, suffix), _people(report, suffix)]
-    sections += [_fairness_of_comparison(study), _method(study)]
+    sections += [*fairness_sections(study), *review_sections(study), _comparison(study), _method(study)]
     arms = ", ".join(f"{label} {int((log.action == a).sum()):,}" for a, label in enumerate(log.actions))
     return ReportContent(
         title=f"Whom to treat: {log.name}",
@@ -245,7 +180,7 @@ def _people(report: TreatmentReport, suffix: str) -> Section:
     )
 
 
-def _fairness_of_comparison(study: Study) -> Section:
+def _comparison(study: Study) -> Section:
     blocks: list[Block] = [str(study.balance) + ".", plot(study.balance), balance_table(study.balance)]
     for treatment in study.log.actions.treatments:
         found = overlap(study.log, action=treatment)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from persuadable.value.archetype_table import ArchetypeMark, ArchetypeRow, ArchetypeTable, archetype_table
+from persuadable.value.bridge import Bridge, Reconciliation, reconcile
 from persuadable.value.budget_values import BudgetRow, BudgetValues, budget_values
 from persuadable.value.calibration import (
     BestLinearPredictor,
@@ -19,12 +21,23 @@ from persuadable.value.deciles import Decile, Deciles, deciles
 from persuadable.value.drift import PrefixDriftWarning
 from persuadable.value.estimate import Estimate
 from persuadable.value.exploration import ExplorationPaid, exploration_paid
+from persuadable.value.fair import (
+    Disparity,
+    Fairness,
+    FairnessAlarm,
+    GroupFairness,
+    Mitigation,
+    fairness,
+    mitigate,
+)
 from persuadable.value.gating import Check, Diagnostics, GateRules, Sensitivity, Verdict, diagnose, gate, sensitivity
+from persuadable.value.heads import HeadCriteria, HeadReport, Period, head_report
 from persuadable.value.holdout import require_held_out
 from persuadable.value.ope.estimating import ByOutcome, Estimates, estimate, estimate_difference, estimate_outcomes
 from persuadable.value.ope.intervals.bounds import Bounds
 from persuadable.value.ope.ratio import Ratio, estimate_ratio
 from persuadable.value.ope.streaming import estimate_parquet
+from persuadable.value.paths import BudgetPath, BudgetPoint, budget_path
 from persuadable.value.policy_value import (
     PolicyComparison,
     PolicyComparisons,
@@ -45,16 +58,24 @@ from persuadable.value.ranking import (
     uplift_curve,
 )
 from persuadable.value.readout import Guardrail, GuardrailFinding, Readout, readout
+from persuadable.value.returns import PolicyReturns, Returns, ReturnsGain, returns
 from persuadable.value.rule_values import RuleValue, RuleValues, rule_values
 from persuadable.value.scores import uplift_scores
 from persuadable.value.stability import Stability, stability
+from persuadable.value.thin import Signal, ThinLabelWarning
 from persuadable.value.toc import TOC, rate, toc
 from persuadable.value.tuning import BudgetScore
 
 __all__ = [
     "TOC",
+    "ArchetypeMark",
+    "ArchetypeRow",
+    "ArchetypeTable",
     "BestLinearPredictor",
     "Bounds",
+    "Bridge",
+    "BudgetPath",
+    "BudgetPoint",
     "BudgetRow",
     "BudgetScore",
     "BudgetValues",
@@ -68,28 +89,44 @@ __all__ = [
     "Decile",
     "Deciles",
     "Diagnostics",
+    "Disparity",
     "Estimate",
     "Estimates",
     "ExplorationPaid",
+    "Fairness",
+    "FairnessAlarm",
     "Gate",
     "GateRules",
+    "GroupFairness",
     "Guardrail",
     "GuardrailFinding",
+    "HeadCriteria",
+    "HeadReport",
+    "Mitigation",
     "Monotonicity",
+    "Period",
     "PolicyComparison",
     "PolicyComparisons",
+    "PolicyReturns",
     "PolicyValue",
     "PrefixDriftWarning",
     "Qini",
     "RankingReport",
     "Ratio",
     "Readout",
+    "Reconciliation",
+    "Returns",
+    "ReturnsGain",
     "RuleValue",
     "RuleValues",
     "Sensitivity",
+    "Signal",
     "Stability",
+    "ThinLabelWarning",
     "Verdict",
+    "archetype_table",
     "blp",
+    "budget_path",
     "budget_values",
     "clan",
     "compare",
@@ -105,8 +142,11 @@ __all__ = [
     "estimate_ratio",
     "evaluate_ranking",
     "exploration_paid",
+    "fairness",
     "gate",
     "gates",
+    "head_report",
+    "mitigate",
     "monotonic_bins",
     "policy_value",
     "qini",
@@ -114,7 +154,9 @@ __all__ = [
     "random_like",
     "rate",
     "readout",
+    "reconcile",
     "require_held_out",
+    "returns",
     "rule_values",
     "sensitivity",
     "stability",

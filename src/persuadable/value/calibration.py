@@ -195,7 +195,11 @@ def blp(
         LeakageError: the effects come from models that saw rows of the log.
         DataError: effects of another shape, not finite, or all equal.
     """
-    scored = judge_effects(log, effect, outcome, action, method, mu)
+    return line_of(judge_effects(log, effect, outcome, action, method, mu), alpha)
+
+
+def line_of(scored: Scored, alpha: float) -> BestLinearPredictor:
+    """:func:`blp` of rows already scored."""
     average = float(scored.p @ scored.gamma)
     value, psi = slope_influence(scored.effect, scored.gamma, scored.p)
     slope = scored.estimate(value, psi, alpha, "slope", parameters=2)
@@ -335,7 +339,7 @@ def gates(
     """
     scored = judge_effects(log, effect, outcome, action, method, mu)
     _check_bins(bins, scored.m, "bins")
-    return _calibration(scored, quantile_groups(scored.effect, bins, scored.weight), alpha)
+    return calibration_of(scored, quantile_groups(scored.effect, bins, scored.weight), alpha)
 
 
 def monotonic_bins(
@@ -367,7 +371,7 @@ def monotonic_bins(
     group = quantile_groups(scored.effect, start, scored.weight)
     share = np.bincount(group, weights=scored.p)
     means = np.bincount(group, weights=scored.p * scored.gamma) / share
-    return _calibration(scored, pool_adjacent_violators(means, share)[group], alpha)
+    return calibration_of(scored, pool_adjacent_violators(means, share)[group], alpha)
 
 
 def pool_adjacent_violators(means: NDArray[Any], mass: NDArray[Any]) -> Codes:
@@ -383,8 +387,8 @@ def pool_adjacent_violators(means: NDArray[Any], mass: NDArray[Any]) -> Codes:
     return np.repeat(np.arange(len(blocks), dtype=np.intp), [count for _, _, count in blocks])
 
 
-def _calibration(scored: Scored, group: Codes, alpha: float) -> Calibration:
-    """Group means with everything derived from them."""
+def calibration_of(scored: Scored, group: Codes, alpha: float) -> Calibration:
+    """Means by group (m,), groups numbered from 0, with everything derived from them."""
     count = int(group.max()) + 1
     share = np.bincount(group, weights=scored.p)
     means = np.bincount(group, weights=scored.p * scored.gamma) / share

@@ -142,7 +142,7 @@ def clan(
     rows = [
         row
         for i, column in enumerate(log.features.columns)
-        for row in _rows(column, log.features.values[:, i].astype(np.float64), groups, levels)
+        for row in feature_rows(column, log.features.values[:, i].astype(np.float64), groups, levels)
     ]
     rows.sort(key=lambda row: (-abs(row.standardised), row.label))
     return Clan(tuple(rows), share, log.n)
@@ -196,7 +196,7 @@ def _mean_influence(x: Floats, w: Floats) -> tuple[float, Floats]:
     return mean, w * (x - mean) * (x.shape[0] / total) * np.sqrt(size / max(size - 1.0, 1.0))
 
 
-def _rows(column: Column, values: Floats, groups: Groups, levels: int) -> Iterator[ClanRow]:
+def feature_rows(column: Column, values: Floats, groups: Groups, levels: int) -> Iterator[ClanRow]:
     """The rows of one feature."""
     missing = np.isnan(values)
     everywhere = np.ones(values.shape, dtype=np.bool_)

@@ -97,7 +97,11 @@ def stability(
         ParameterError: fewer than one split or two groups, or too few rows for them.
         LeakageError, DataError: as for ``blp``.
     """
-    scored = judge_effects(log, effect, outcome, action, method, mu)
+    return stability_of(judge_effects(log, effect, outcome, action, method, mu), n_splits, bins, random_state)
+
+
+def stability_of(scored: Scored, n_splits: int, bins: int, random_state: int | np.random.Generator) -> Stability:
+    """:func:`stability` of rows already scored."""
     units = np.arange(scored.m) if scored.clusters is None else scored.clusters
     count = int(units.max()) + 1
     if n_splits < 1 or bins < 2 or count < 4 * bins:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from persuadable.worlds.ads import Ads
 from persuadable.worlds.doses import DoseLog, Doses
 from persuadable.worlds.loop import Round, Rounds, play
+from persuadable.worlds.offers import Offers, Truth
 from persuadable.worlds.pocket import Pocket
 from persuadable.worlds.randomised import RandomisedTrial, TrueValue
 from persuadable.worlds.slates import PlackettLuce, SlateLog, Slates
 from persuadable.worlds.stages import StageLog, Stages
 
 __all__ = [
+    "Ads",
     "DoseLog",
     "Doses",
+    "Offers",
     "PlackettLuce",
     "Pocket",
     "RandomisedTrial",
@@ -22,5 +26,6 @@ __all__ = [
     "StageLog",
     "Stages",
     "TrueValue",
+    "Truth",
     "play",
 ]

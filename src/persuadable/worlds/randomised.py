@@ -19,7 +19,7 @@ from persuadable.worlds.surfaces import SURFACES, Surface
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
 
-__all__ = ["PolicyLike", "RandomisedTrial", "TrueValue"]
+__all__ = ["PolicyLike", "RandomisedTrial", "TrueValue", "drawn", "true_value"]
 
 RandomState = int | np.random.Generator | None
 
@@ -260,21 +260,8 @@ class RandomisedTrial:
             ParameterError: no such action, or probabilities of another shape, negative, or not summing to 1.
         """
         units = self.features(n, random_state) if features is None else self._read(features)
-        chosen = _probabilities(policy, units, self.n_actions)
-        response = self.response(units)
-        value = np.einsum("na,na->n", chosen, response)
-        gain = value - response[:, 0]
-        cost = np.einsum("na,na->n", chosen, self.cost_effect(units)) if self.costs is not None else np.zeros(1)
-        root = np.sqrt(len(units))
-        return TrueValue(
-            value=float(value.mean()),
-            stderr=float(value.std() / root),
-            gain=float(gain.mean()),
-            gain_stderr=float(gain.std() / root),
-            cost=float(cost.mean()),
-            shares=tuple(chosen.mean(axis=0).tolist()),
-            n=len(units),
-        )
+        cost = self.cost_effect(units) if self.costs is not None else np.zeros((1, self.n_actions))
+        return true_value(policy, units, self.response(units), cost)
 
     # -- data ----------------------------------------------------------------------------------------------------
 
@@ -314,7 +301,7 @@ class RandomisedTrial:
         rng = np.random.default_rng(random_state)
         features = self.features(n, rng)
         propensities = self.propensities(features)
-        action = _drawn(propensities, rng)
+        action = drawn(propensities, rng)
         outcomes = {"outcome": self._outcomes(features, action, rng)}
         if self.costs is not None:
             due = outcomes["outcome"] > 0.0 if self.cost_when == "response" else np.ones(n, dtype=np.bool_)
@@ -512,11 +499,39 @@ def _offsets(world: RandomisedTrial, baseline: Array) -> tuple[float, ...]:
     return tuple((offsets - offsets[0]).tolist())
 
 
-def _drawn(propensities: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int16]:
+def drawn(propensities: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int16]:
     """(n,) actions, one draw a row."""
     u = rng.random(len(propensities))
     edges = np.cumsum(propensities[:, :-1], axis=1)
     return np.asarray((u[:, None] >= edges).sum(axis=1, dtype=np.int16))
+
+
+def true_value(policy: PolicyLike | int, units: Features, response: Array, cost: Array) -> TrueValue:
+    """What a policy, or the action of this code given to all, is worth on units.
+
+    Args:
+        policy: it is asked for its probabilities.
+        units: n of them.
+        response: (n, A) exact means of the outcome.
+        cost: (n, A) exact effects on cost, or (1, A) where all units' are the same.
+
+    Raises:
+        ParameterError: no such action, or probabilities of another shape, negative, or not summing to 1.
+    """
+    chosen = _probabilities(policy, units, response.shape[1])
+    value = np.einsum("na,na->n", chosen, response)
+    gain = value - response[:, 0]
+    spent = np.einsum("na,na->n", chosen, np.broadcast_to(cost, response.shape))
+    root = np.sqrt(len(units))
+    return TrueValue(
+        value=float(value.mean()),
+        stderr=float(value.std() / root),
+        gain=float(gain.mean()),
+        gain_stderr=float(gain.std() / root),
+        cost=float(spent.mean()),
+        shares=tuple(chosen.mean(axis=0).tolist()),
+        n=len(units),
+    )
 
 
 def _probabilities(policy: PolicyLike | int, units: Features, n_actions: int) -> NDArray[np.float64]:

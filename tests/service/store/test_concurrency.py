@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -56,6 +57,27 @@ def test_a_budget_is_spent_to_the_last_and_no_further(stores: list[Store]) -> No
     assert sum(together(stores, work)) == 101  # of 600 that would be treated with probability 0.8
     live = stores[0].live()
     assert (live.decisions, live.treated) == (600, 101)
+
+
+def test_money_is_spent_to_the_last_millionth_and_no_further(stores: list[Store]) -> None:
+    def work(store: Store, place: int) -> list[float]:
+        rng, spent = np.random.default_rng(place), []
+        for i in range(20):
+            mine = [proposal(f"u{place}-{i}", chance=0.8, cost=cost) for cost in (0.1, 0.7, 0.30000000001)]
+            batch = [order(*mine, amount=30.0), order(proposal(cost=0.05), amount=30.0, cap=10_000)]
+            for answer in store.write(batch, rng):
+                assert isinstance(answer, Answer)
+                spent += [d.priced.cost_effect for d in answer.decisions if d.action != "none" and d.priced]
+        return spent
+
+    spent = [cost for mine in together(stores, work) for cost in mine]
+    charged = sum(math.ceil(round(cost * 1e6, 4)) for cost in spent)  # 0.30000000001 counts for 0.300001
+    assert 29_950_000 <= charged <= 30_000_000, "of about 75 that would be spent; the smallest offer costs 0.05"
+    (more,) = stores[0].write([order(proposal(cost=0.06), amount=30.0)], np.random.default_rng(0))
+    (free,) = stores[0].write([order(proposal(cost=-1.0), amount=30.0)], np.random.default_rng(0))
+    assert [more.decisions[0].reason, free.decisions[0].reason] == ["budget-spent", "treated"]
+    (larger,) = stores[1].write([order(proposal(cost=0.06), amount=31.0)], np.random.default_rng(0))
+    assert larger.decisions[0].reason == "treated", "a larger amount adds, what was committed stays so"
 
 
 def test_keys_are_decided_once_in_whatever_order_the_workers_take_them(stores: list[Store]) -> None:

@@ -7,17 +7,22 @@ import sys
 import time
 from threading import Thread
 
+import numpy as np
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from databases import PostgresServer
-from sqlalchemy import Engine, create_engine, insert, inspect, select, text
+from orders import order, proposal
+from sqlalchemy import Connection, Engine, create_engine, insert, inspect, select, text
 
 from persuadable.service.store import Store, StoreError, StoreUnavailable
 from persuadable.service.store.connect import Database
 from persuadable.service.store.tables import metadata, probes
-from persuadable.service.store.upgrade import OURS
+from persuadable.service.store.upgrade import OURS, _config
+
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -43,6 +48,61 @@ def test_the_migrated_tables_are_those_of_the_code(empty_url: str, engine: Engin
     assert names == {*metadata.tables, "alembic_version"}
     assert {"ix_decisions_unit"} == {index["name"] for index in inspect(engine).get_indexes("decisions")}
     store.close()
+
+
+def test_what_an_earlier_version_kept_is_still_there(empty_url: str, engine: Engine) -> None:
+    store = Store.open(empty_url)
+    database = Database(empty_url)
+    database.write(lambda connection: _to(connection, "0001"))
+    decision = {
+        "decision_id": "01936f2e-5c00-7a3b-9d41-2f6c80a1b2c3", "made_at": 1, "position": 0, "bundle": "b",
+        "contract": "c", "campaign": "spring", "unit": "u", "action": "mail", "treatment": "mail", "reason": "treated",
+        "effect": 0.1, "net_effect": 0.1, "propensities": '{"none":0.0,"mail":1.0}', "features": "{}",
+    }  # fmt: skip
+    places = ", ".join(f":{name}" for name in decision)
+    with engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO decisions ({', '.join(decision)}) VALUES ({places})"), decision)
+        connection.execute(text("INSERT INTO campaigns (campaign, spent) VALUES ('spring', 7)"))
+    with pytest.raises(StoreUnavailable, match="persuadable store upgrade"):
+        store.check()
+    store.upgrade()
+    kept, _ = store.decision(decision["decision_id"])
+    assert (kept.unit, kept.action, kept.priced, kept.eligible) == ("u", "mail", None, None)
+    (answer,) = store.write([order(proposal(cost=1.0), proposal(cost=1.0), cap=8, campaign="spring")], RNG)
+    assert sum(d.action != "none" for d in answer.decisions) == 1, "seven of eight had been given"
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT spent, committed FROM campaigns")).one() == (8, 1_000_000)
+    database.close()
+    store.close()
+
+
+def test_decisions_of_the_version_before_wait_for_nobody(empty_url: str) -> None:
+    store = Store.open(empty_url)
+    database = Database(empty_url)
+    database.write(lambda connection: _to(connection, "0002"))
+    decision = {
+        "decision_id": "01936f2e-5c00-7a3b-9d41-2f6c80a1b2c3", "made_at": 1, "position": 0, "bundle": "b",
+        "contract": "c", "campaign": "spring", "unit": "u", "action": "mail", "treatment": "mail", "reason": "treated",
+        "effect": 0.1, "net_effect": 0.1, "propensities": '{"none":0.0,"mail":1.0}', "features": "{}",
+        "cost_effect": 0.5, "price": 2.0,
+    }  # fmt: skip
+    places = ", ".join(f":{name}" for name in decision)
+    sql = text(f"INSERT INTO decisions ({', '.join(decision)}) VALUES ({places})")
+    database.write(lambda connection: connection.execute(sql, decision))
+    with pytest.raises(StoreUnavailable, match="persuadable store upgrade"):
+        store.check()
+    store.upgrade()
+    assert store.decision(decision["decision_id"])[0].review is None
+    assert (store.reviews.waiting(), store.reviews.list("open")) == (0, ([], None))
+    database.close()
+    store.close()
+
+
+def _to(connection: Connection, revision: str) -> None:
+    """The tables as a version made them."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
 
 
 def test_a_second_upgrade_changes_nothing(empty_url: str, engine: Engine) -> None:

@@ -10,7 +10,7 @@ import pytest
 from orders import order, proposal, reports
 
 from persuadable.errors import StoreError
-from persuadable.service.records import Answer, Flag, OutcomeReport, Receipt, Shadow
+from persuadable.service.records import Answer, Flag, OutcomeReport, Priced, Receipt, Shadow
 from persuadable.service.store import Erased, KeyReused, Store, UnknownDecisions
 
 RNG = np.random.default_rng(0)
@@ -201,3 +201,25 @@ def test_sql_in_texts_is_only_text(store: Store) -> None:
     assert (made.unit, made.campaign, made.bundle, made.features) == (evil, evil, evil, {evil: evil})
     assert isinstance(store.erase(evil).decisions, int)
     assert isinstance(store.write([order(proposal(evil), key=evil, campaign=evil, cap=1)], RNG)[0], Erased)
+
+
+def test_what_a_decision_costs_and_who_may_have_it_is_kept(store: Store) -> None:
+    asked = order(
+        proposal("ada", cost=0.4, eligible=("mail", "none")), proposal("bob", eligible=()), key="k", amount=5.0
+    )
+    (made,) = decide(store, asked)
+    ada, bob = (store.decision(d.decision_id)[0] for d in made.decisions)
+    assert (ada.priced, ada.eligible) == (Priced(0.5, 0.4), ("mail", "none"))
+    assert (bob.priced, bob.eligible) == (None, ())
+    (again,) = decide(store, asked)
+    assert again == made._replace(replayed=True)
+
+
+def test_a_cap_of_units_counts_what_was_given_under_one_of_money_and_the_reverse(store: Store) -> None:
+    decide(store, order(*(proposal(cost=1.0) for _ in range(3)), amount=9.0))
+    (units,) = decide(store, order(*(proposal(cost=1.0) for _ in range(3)), cap=4))
+    assert treated(units) == 1
+    (money,) = decide(store, order(*(proposal(cost=1.0) for _ in range(9)), amount=6.0))
+    assert treated(money) == 2
+    (elsewhere,) = decide(store, order(*(proposal(cost=1.0) for _ in range(9)), amount=6.0, campaign="other"))
+    assert treated(elsewhere) == 6

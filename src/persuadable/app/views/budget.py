@@ -9,16 +9,17 @@ from typing import Any
 import polars as pl
 import streamlit as st
 
-from persuadable.app import figures, look, shared
+from persuadable.app import figures, look, money_figures, offers, shared
 from persuadable.app.budgets import meaning
 from persuadable.app.client import Document
 from persuadable.app.fields import Field, fields
 from persuadable.app.launching import UPLOAD_MIB
 from persuadable.app.sentences import Said
+from persuadable.app.spending import Spending, is_money, shown
 from persuadable.app.units import Unit
 from persuadable.app.users import MOST_ROWS, Users, formulas, read_users, score_users, template, to_treat
 from persuadable.errors import PersuadableError
-from persuadable.report.words import percent
+from persuadable.report.words import number, percent
 
 __all__ = ["page"]
 
@@ -29,6 +30,9 @@ def page() -> None:
     """The slider, what it means, the curves, and the list of users."""
     st.title("Budget sweep")
     policy, evaluation, unit = shared.policy(), shared.evaluation(), shared.unit()
+    if is_money(policy):
+        _money_page(policy, unit)
+        return
     look.note("How many users can you treat, what does that bring, and who are they?")
     slider, population_box, price_box = st.columns([2, 1, 1], gap="large")
     with slider:
@@ -43,6 +47,37 @@ def page() -> None:
     _curves(policy, evaluation, share, price, unit)
     st.header("The list of users")
     _users(fields(shared.contract()), policy, share, unit)
+
+
+def _money_page(policy: Document, unit: Unit) -> None:
+    """The same, for a bundle whose budget is money."""
+    look.note("What does a budget bring, to whom do its offers go, and what is the last unit of money worth?")
+    slider, population_box = st.columns([3, 1], gap="large")
+    with slider:
+        money = shared.money_slider(policy)
+    with population_box:
+        population = int(_kept_number("Users in all", "population", 10_000, least=1, step=1_000, format="%d"))
+    heads, rows = offers.meaning(policy, money, population, unit)
+    look.table(heads, rows, label=f"What a budget of {shown(money)} means")
+    look.note("On the users the price was drawn from, as the model predicts: measure it before you believe it.")
+    st.header("Value by budget")
+    look.plot(money_figures.value_by_money_figure(policy, money, unit), "value-by-money")
+    look.note(
+        "Predicted gain per head of everybody over offering nothing. Where the curve flattens, money buys little."
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.header("Users given an offer")
+        look.plot(money_figures.offered_by_money_figure(policy, money), "offered")
+        look.note("Nobody is given an offer that is not predicted to bring anything, however large the budget.")
+    with right:
+        st.header("Worth of the last unit")
+        look.plot(money_figures.price_figure(policy, money, unit), "price")
+        look.note(
+            f"What one more unit of money would bring in {unit.outcome}. Below 1, where both are money, it loses."
+        )
+    st.header("The list of users")
+    _users(fields(shared.contract()), policy, money, unit)
 
 
 def _kept_number(label: str, name: str, start: float, *, least: float, step: float, format: str) -> float:
@@ -83,7 +118,7 @@ def _curves(policy: Document, evaluation: Document | None, share: float, price: 
             look.note("Cost per head of everybody, in the unit of your price or of the log's column of costs.")
 
 
-def _users(listed: list[Field], policy: Document, share: float, unit: Unit) -> None:
+def _users(listed: list[Field], policy: Document, budget: Spending, unit: Unit) -> None:
     file = st.file_uploader(
         "CSV file of users",
         type=["csv", "tsv", "txt"],
@@ -108,15 +143,15 @@ def _users(listed: list[Field], policy: Document, share: float, unit: Unit) -> N
         look.banner(Said("bad", "This file cannot be scored", (str(error),)))
         return
     _about(users)
-    wanted = (sha256(raw).hexdigest(), share, policy["bundle"])
-    label = f"Score {len(users):,} user{'s' * (len(users) != 1)} with a budget of {percent(share, 0)}"
+    wanted = (sha256(raw).hexdigest(), budget, policy["bundle"])
+    label = f"Score {len(users):,} user{'s' * (len(users) != 1)} with a budget of {shown(budget)}"
     if st.button(label, type="primary", key="score-users"):
-        _score(users, share, wanted)
+        _score(users, budget, wanted)
     kept = st.session_state.get("scored")
     if kept is not None and kept["of"][0] == wanted[0]:
         if kept["of"] != wanted:
             look.note(
-                f"The list below is for a budget of {percent(kept['of'][1], 0)}"
+                f"The list below is for a budget of {shown(kept['of'][1])}"
                 + ("" if kept["of"][2] == wanted[2] else " and an earlier bundle")
                 + ". Score again to bring it up to date."
             )
@@ -135,14 +170,14 @@ def _about(users: Users) -> None:
     look.note(" ".join(told))
 
 
-def _score(users: Users, share: float, wanted: tuple[Any, ...]) -> None:
+def _score(users: Users, budget: Spending, wanted: tuple[Any, ...]) -> None:
     bar = st.progress(0.0, text="Scoring …")
 
     def said(done: int, all_: int) -> None:
         bar.progress(done / all_, text=f"Scored {done:,} of {all_:,} users")
 
     try:
-        scored, bundle = score_users(shared.service(), users, share, said)
+        scored, bundle = score_users(shared.service(), users, budget, said)
     finally:
         bar.empty()
     st.session_state["scored"] = {"of": (*wanted[:2], bundle), "users": scored}
@@ -152,15 +187,20 @@ def _score(users: Users, share: float, wanted: tuple[Any, ...]) -> None:
         st.rerun()
 
 
-def _list(scored: pl.DataFrame, control: str, share: float, unit: Unit) -> None:
+def _list(scored: pl.DataFrame, control: str, budget: Spending, unit: Unit) -> None:
     chosen = to_treat(scored, control)
     n, k = scored.height, chosen.height
     gained = float(chosen["effect"].sum())
     look.facts(
         [
             ("Users scored", f"{n:,}", ""),
-            ("To be treated", f"{k:,}", f"{percent(k / n)} of them, of a budget of {percent(share, 0)}"),
+            ("To be treated", f"{k:,}", f"{percent(k / n)} of them, of a budget of {shown(budget)}"),
             (f"{unit.outcome} gained, predicted", unit.totals(1, gained)[0], "the sum of the effects of those treated"),
+            *(
+                [("Cost, expected", number(float(chosen["cost"].sum()), 6), "the sum of what their offers cost")]
+                if "cost" in chosen.columns
+                else []
+            ),
             (
                 "No action for odd features",
                 f"{scored.filter(pl.col('reason') == 'fallback').height:,}",
@@ -189,6 +229,7 @@ def _list(scored: pl.DataFrame, control: str, share: float, unit: Unit) -> None:
         key="users-table",
         column_config={
             "probability of treatment": st.column_config.NumberColumn(format="percent"),
+            "cost": st.column_config.NumberColumn(format="%.4g"),
             **{name: st.column_config.NumberColumn(format=_decimals(scored, unit)) for name in _effects(unit)},
         },
     )
@@ -217,6 +258,7 @@ def _as_shown(scored: pl.DataFrame, unit: Unit) -> pl.DataFrame:
         "unit",
         "action",
         *(pl.col(name).mul(factor).alias(shown) for name, shown in zip(columns, _effects(unit), strict=True)),
+        *([pl.col("cost")] if "cost" in scored.columns else []),
         pl.col("probability").alias("probability of treatment"),
         "reason",
         *odd,

@@ -13,6 +13,7 @@ from persuadable.app import figures, look, shared
 from persuadable.app.client import Document
 from persuadable.app.fields import fields
 from persuadable.app.sentences import Said
+from persuadable.app.spending import is_money
 from persuadable.app.units import Unit
 from persuadable.report.words import number, percent
 
@@ -49,10 +50,18 @@ def _numbers(live: Document, policy: Document) -> None:
         [
             ("Decisions", f"{made:,}", "in the last 60 minutes"),
             ("Treated", percent(treated / made) if made else "–", f"{treated:,} users"),
-            ("Budget of the bundle", percent(policy["share"], 0), "share of users it was made to treat"),
+            _budget(policy),
             ("Bundle", live["bundle"][:8], f"challenger: {challenger[:8]}" if challenger else "no challenger"),
         ]
     )
+
+
+def _budget(policy: Document) -> tuple[str, str, str]:
+    what = "Budget of the bundle"
+    if not is_money(policy):
+        return what, percent(policy["share"], 0), "share of users it was made to treat"
+    told = policy["budget_per_head"]
+    return what, "no bound" if told is None else number(told, 3), "money per head it was made to spend"
 
 
 def _decisions(live: Document, policy: Document) -> None:

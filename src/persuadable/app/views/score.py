@@ -9,7 +9,9 @@ import streamlit as st
 from persuadable.app import figures, look, shared
 from persuadable.app.client import Document, ServiceRefused
 from persuadable.app.fields import Field, fields, ranges
+from persuadable.app.offers import offer_said, option_rows
 from persuadable.app.sentences import decision_said, problem_sentences
+from persuadable.app.spending import Money, Spending, is_money
 from persuadable.app.units import Unit
 
 __all__ = ["page"]
@@ -26,8 +28,13 @@ def page() -> None:
         "budget? Nothing is recorded here."
     )
     left, right = st.columns([1, 2], gap="large")
+    eligible = None
     with left:
-        share = shared.budget_slider("Budget: share of users you can treat", policy["share"])
+        budget: Spending
+        if is_money(policy):
+            budget, eligible = shared.money_slider(policy), _eligible(policy["treatments"])
+        else:
+            budget = shared.budget_slider("Budget: share of users you can treat", policy["share"])
         features = _form(listed)
     with right, shared.failures():
         if features is None:
@@ -37,7 +44,15 @@ def page() -> None:
                 "middle of what the model has seen.",
             )
         else:
-            _scored(features, share, policy, unit, ranges(listed))
+            _scored({"features": features, "eligible": eligible}, budget, policy, unit, ranges(listed))
+
+
+def _eligible(treatments: list[str]) -> list[str] | None:
+    """The offers this user may be given; None where all."""
+    begun = [label for label in shared.begin("eligible", treatments) if label in treatments]
+    chosen: list[str] = st.multiselect("Offers this user may be given", treatments, begun, key="eligible-input")
+    shared.keep("eligible", chosen)
+    return None if set(chosen) == set(treatments) else chosen
 
 
 def _form(listed: list[Field]) -> dict[str, Any] | None:
@@ -69,12 +84,16 @@ def _widget(field: Field) -> Any:
     )
 
 
-def _scored(features: dict[str, Any], share: float, policy: Document, unit: Unit, seen: dict[str, str]) -> None:
-    service = shared.service()
-    (decision,), _ = service.score([{"unit": NAME, "features": features}], share)
-    look.banner(decision_said(decision, policy["control"], share, unit, seen))
+def _scored(user: dict[str, Any], budget: Spending, policy: Document, unit: Unit, seen: dict[str, str]) -> None:
+    service, features = shared.service(), user["features"]
+    (decision,), _ = service.score([{"unit": NAME, **user}], budget)
+    if isinstance(budget, Money):
+        look.banner(offer_said(decision, policy["control"], budget, unit, seen))
+        _options(decision, unit)
+    else:
+        look.banner(decision_said(decision, policy["control"], budget, unit, seen))
     st.subheader("How large the effect is")
-    look.plot(figures.effect_figure(decision, share, unit), "effect")
+    look.plot(figures.effect_figure(decision, budget, unit), "effect")
     st.subheader("What moved it")
     try:
         explained = service.explain(features, decision["treatment"])
@@ -85,6 +104,17 @@ def _scored(features: dict[str, Any], share: float, policy: Document, unit: Unit
     look.note(
         "Exact tree SHAP: from the average effect, each feature adds or takes its part, and together they make this "
         "user's effect. It says what the model looked at, not what would happen if the feature were changed."
+    )
+
+
+def _options(decision: Document, unit: Unit) -> None:
+    st.subheader("Every offer")
+    counted = "pp" if unit.binary else unit.name
+    heads = ("offer", f"brings ({counted})", "costs", "leaves at this price of money", "")
+    look.table(heads, option_rows(decision, unit), label="Every offer", words=(4,))
+    look.note(
+        "What an offer brings and costs is over offering nothing. The budget sets what money must bring, and the offer "
+        "that leaves most is given."
     )
 
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from starlette.responses import Response, StreamingResponse
 
@@ -28,13 +28,14 @@ from persuadable.service.refusals import problem_of
 from persuadable.service.routes.decide import idempotency_key
 from persuadable.service.routes.replies import ArrowReply, LineReply, Reply, Told
 from persuadable.service.routes.route import Call, require_length, require_type, too_large
-from persuadable.service.scoring import ModelFailure
+from persuadable.service.scoring import Model, ModelFailure
 from persuadable.service.wire import Terms, Unit, WireError
 
 __all__ = ["Batch"]
 
 NDJSON, ARROW = "application/x-ndjson", "application/vnd.apache.arrow.stream"
 CHUNK = 1_000
+ELIGIBLE = "eligible for "
 Numbered = tuple[int, Unit | WireError]
 
 
@@ -87,18 +88,20 @@ class Batch:
         replies = _accepted(call)
         terms, key = wire.read_query(dict(call.parameters())), idempotency_key(call)
         line = self._service.lineup.serving()
+        if faults := line.champion.model.faults(terms):
+            raise WireError(422, [wire.Fault(place.removeprefix("/"), said) for place, said in faults])
         file = tempfile.TemporaryFile(prefix="persuadable-batch-")  # noqa: SIM115 - the answer outlives this call
         try:
             digest = await self._spool(call, file)
-            among, users = await asyncio.to_thread(self._opened, file, media)
-            asked = hashlib.sha256(digest + repr(terms).encode()).digest()
+            among, users = await asyncio.to_thread(self._opened, file, media, line)
+            asked = hashlib.sha256(digest + terms.said().encode()).digest()
             batch = _Batch(line, terms, among, key, asked)
             parts = self._answers(batch, users, file)
             first = await anext(parts)
         except BaseException:
             file.close()
             raise
-        reply: Reply = ArrowReply(line.champion.model.actions) if replies == ARROW else LineReply()
+        reply: Reply = _in_arrow(line.champion.model) if replies == ARROW else LineReply()
         return StreamingResponse(_written(reply, first, parts), media_type=replies)
 
     async def _spool(self, call: Call, file: BinaryIO) -> bytes:
@@ -122,11 +125,12 @@ class Batch:
                 raise Problem("store-full", "There is no room to keep the body while it is answered") from error
         return digest.digest()
 
-    def _opened(self, file: BinaryIO, media: str) -> tuple[int, Iterator[Numbered]]:
+    def _opened(self, file: BinaryIO, media: str, line: Line) -> tuple[int, Iterator[Numbered]]:
         """How many users the file names, and each with its line.
 
         Raises:
             Problem: none or too many, or one of them is larger than a request may be.
+            WireError: a column says who may be given an action there is not.
             ArrowError: it is no Arrow stream.
         """
         most = self._service.settings.max_batch_units
@@ -136,7 +140,7 @@ class Batch:
             said = f"The batch names {among:,} users; send 1 to {most:,}"
             raise Problem("too-large" if among else "invalid", said, errors=[("", said)])
         if media == ARROW:
-            return among, _rows(arrow.read(file))
+            return among, _rows(arrow.read(file), line)
         file.seek(0)
         return among, wire.read_lines(file)
 
@@ -173,11 +177,12 @@ class Batch:
     def _part(self, batch: _Batch, users: Iterator[Numbered], number: int) -> _Part:
         """Read, check and score the next users."""
         some = list(islice(users, CHUNK))
+        champion = batch.line.champion
+        some = [(line, _known(champion.model, user)) for line, user in some]
         readable = [(i, user) for i, (_, user) in enumerate(some) if isinstance(user, Unit)]
         problems = {i: _problem(user) for i, (_, user) in enumerate(some) if isinstance(user, WireError)}
         if not readable:
             return _Part(some, None, problems)
-        champion = batch.line.champion
         kept, taken, refused = champion.intake.sift([user for _, user in readable])
         self._desk.count(taken.counts)
         for j, error in refused.items():
@@ -220,7 +225,8 @@ def _problem(error: Exception) -> Problem:
 def _told(part: _Part, made: Sequence[Decision], failed: Problem | None) -> list[Told]:
     """What each user is told. Decisions are in the order of those who were decided, now or when the key was new.
 
-    A decision is about the line with its unit and its features: lines that agree in both are decided or refused alike.
+    A decision is about the line with its unit, its features and what it may be given: lines that agree in all three are
+    decided or refused alike.
     """
     answers = []
     coming = iter(made)
@@ -230,7 +236,7 @@ def _told(part: _Part, made: Sequence[Decision], failed: Problem | None) -> list
         if (
             decision is not None
             and isinstance(user, Unit)
-            and (unit, user.features) == (decision.unit, decision.features)
+            and user == (decision.unit, decision.features, decision.eligible)
         ):
             answers.append(Told(line, unit, decision, None))
             decision = next(coming, None)
@@ -242,13 +248,48 @@ def _told(part: _Part, made: Sequence[Decision], failed: Problem | None) -> list
 NOT_THEN = Problem("idempotency", "When this Idempotency-Key was new, this user could not be decided")
 
 
-def _rows(frame: object) -> Iterator[Numbered]:
+def _in_arrow(model: Model) -> ArrowReply:
+    return ArrowReply(model.actions, priced=model.budgets == "budgets", reviewed=model.bundle.review is not None)
+
+
+def _known(model: Model, user: Unit | WireError) -> Unit | WireError:
+    """A user, or that it is said to be eligible for what is no action of the model."""
+    faults = model.unknown(user) if isinstance(user, Unit) else ()
+    return WireError(422, faults) if faults else user
+
+
+def _rows(frame: Any, line: Line) -> Iterator[Numbered]:
     """Each row of a frame, with its number from 1."""
-    for number, row in enumerate(frame.iter_rows(named=True, buffer_size=CHUNK), start=1):  # type: ignore[attr-defined]
-        try:
-            yield number, wire.read_row(row)
-        except WireError as error:
-            yield number, error
+    allowed = _allowed(frame.columns, line)
+
+    def rows() -> Iterator[Numbered]:
+        for number, row in enumerate(frame.iter_rows(named=True, buffer_size=CHUNK), start=1):
+            try:
+                yield number, wire.read_row(row, allowed)
+            except WireError as error:
+                yield number, error
+
+    return rows()
+
+
+def _allowed(columns: Sequence[str], line: Line) -> dict[str, str | None] | None:
+    """Treatment → the column that says who may be given it, None of one without; None where no column says anything.
+
+    Raises:
+        WireError: there is no such treatment.
+    """
+    champion = line.champion
+    features = {rule.column.name for rule in champion.bundle.contract.rules}
+    treatments = champion.model.actions[1:]
+    found = {
+        name: name.removeprefix(ELIGIBLE) for name in columns if name.startswith(ELIGIBLE) and name not in features
+    }
+    if unknown := [name for name, label in found.items() if label not in treatments]:
+        known = ", ".join(map(repr, treatments))
+        said = f"There is no treatment of column {unknown[0]!r}. The treatments are {known}."
+        raise WireError(422, [wire.Fault("", said)])
+    columns_of = {label: name for name, label in found.items()}
+    return {label: columns_of.get(label) for label in treatments} if found else None
 
 
 def _accepted(call: Call) -> str:

@@ -16,7 +16,7 @@ from persuadable.service.problems import Problem
 from persuadable.service.records import Answer
 from persuadable.service.routes.route import JSON, Call, answer, require_type
 from persuadable.service.scoring import ModelFailure
-from persuadable.service.wire import ScoreRequest
+from persuadable.service.wire import ScoreRequest, WireError
 
 __all__ = ["Deciding", "idempotency_key"]
 
@@ -58,7 +58,7 @@ class Deciding:
             order = await self._desk.order(
                 self._service.lineup.serving(), request.units, request.terms, key=key, digest=digest
             )
-        except (Refused, ModelFailure):
+        except (Refused, ModelFailure, WireError):
             if (made := await self._desk.again(key, digest)) is None:
                 raise
             return made

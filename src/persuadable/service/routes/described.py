@@ -9,16 +9,20 @@ from pydantic import BaseModel
 from persuadable.service import schemas
 from persuadable.service.problems import ProblemDocument
 from persuadable.service.routes.documents import DeploymentAnswer, HealthAnswer, LiveAnswer, NamedFolder, NamedVersion
+from persuadable.service.wire import LARGEST_MONEY
 
 __all__ = [
     "BATCH",
     "BATCH_ANSWER",
+    "BUDGETS",
     "BUNDLE",
+    "CASE",
     "DECIDED",
     "EXPORT",
     "IDEMPOTENCY_KEY",
     "METRICS",
     "MODELS",
+    "POLICY",
     "SHARES",
     "TAGS",
     "WORDS",
@@ -36,6 +40,7 @@ TAGS = [
     {"name": "outcomes", "description": "What came of decisions."},
     {"name": "model", "description": "The model that decides, and why."},
     {"name": "log", "description": "What is remembered."},
+    {"name": "review", "description": "Decisions that wait for a person."},
     {"name": "deployment", "description": "Which bundles answer."},
     {"name": "operations", "description": "For load balancers and monitoring."},
 ]
@@ -78,9 +83,9 @@ def json_answer(description: str, name: str | None, headers: Words | None = None
     return told | ({"headers": headers} if headers else {})
 
 
-def json_body(name: str) -> Words:
+def json_body(name: str, *, required: bool = True) -> Words:
     """A body in JSON."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": _ref(name)}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": _ref(name)}}}}
 
 
 def _parameter(name: str, description: str, schema: Words) -> Words:
@@ -101,11 +106,18 @@ LINKS: Words = {
         "description": "What came of the first of them.",
     },
 }
+CASE: Words = {
+    "name": "decision_id",
+    "in": "path",
+    "required": True,
+    "description": "The case: the id of the held decision.",
+    "schema": {"type": "string", "maxLength": 64},
+}
 SHARES: Words = {
     "name": "shares",
     "in": "query",
     "required": False,
-    "description": "Budget shares, separated by commas; every percent without it.",
+    "description": "Budget shares, separated by commas, of a bundle whose budget is users; every percent without it.",
     "style": "form",
     "explode": False,
     "schema": {
@@ -116,10 +128,31 @@ SHARES: Words = {
     },
     "example": [0.1, 0.2, 0.5],
 }
+BUDGETS: Words = {
+    "name": "budgets",
+    "in": "query",
+    "required": False,
+    "description": "Budgets of money per head, separated by commas, of a bundle whose budget is money; a hundred of "
+    "them without it.",
+    "style": "form",
+    "explode": False,
+    "schema": {
+        "type": "array",
+        "items": {"type": "number", "minimum": 0, "maximum": LARGEST_MONEY},
+        "minItems": 1,
+        "maxItems": 1_001,
+    },
+    "example": [0.1, 0.2, 0.5],
+}
+POLICY: Words = {
+    "description": "A row for each budget.",
+    "content": {"application/json": {"schema": {"oneOf": [_ref("PolicyAnswer"), _ref("AllocationAnswer")]}}},
+}
 BATCH: Words = {
     "requestBody": {
         "required": True,
-        "description": "One user a line, or an Arrow stream with a column `unit` and one for each feature.",
+        "description": "One user a line, or an Arrow stream with a column `unit` and one for each feature. Columns "
+        "`eligible for …`, true or false, may say who may be given which treatment.",
         "content": {
             NDJSON: {
                 "schema": {"type": "array", "items": _ref("UnitLine"), "minItems": 1},
@@ -136,8 +169,18 @@ BATCH: Words = {
             {"type": "integer", "minimum": 0, "maximum": 2**53 - 1},
         ),
         _parameter(
+            "budget_per_head",
+            "Money per head, from which the price is drawn, where the bundle's budget is money.",
+            {"type": "number", "minimum": 0, "maximum": LARGEST_MONEY},
+        ),
+        _parameter(
+            "budget_amount",
+            "Most money that the campaign's treatments may be expected to cost, where the bundle's budget is money.",
+            {"type": "number", "minimum": 0, "maximum": LARGEST_MONEY},
+        ),
+        _parameter(
             "population",
-            "How many users budget_units is for; those of this batch without it.",
+            "How many users budget_units or budget_amount is for; those of this batch without it.",
             {"type": "integer", "minimum": 1, "maximum": 2**53 - 1},
         ),
         _parameter("campaign", "Whose budget is charged.", {"type": "string", "minLength": 1, "maxLength": 64}),

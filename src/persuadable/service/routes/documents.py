@@ -41,8 +41,15 @@ class KnownBundle(BaseModel):
     outcome: str
     control: str
     treatments: list[str]
-    share: float = Field(description="The budget share it was made for.")
+    share: float | None = Field(description="The budget share it was made for; null where its budget is money.")
+    budget_per_head: float | None = Field(
+        default=None,
+        description="The money per head it was made for; null for no bound. Only where its budget is money.",
+    )
     features: int
+    review_load: float | None = Field(
+        default=None, description="Share of the decisions that it leaves to people; null where none."
+    )
 
 
 class DeploymentAnswer(BaseModel):

@@ -14,8 +14,8 @@ from persuadable.service.routes.route import JSON, Call, answer, json_of, requir
 
 __all__ = ["Models"]
 
-MOST_SHARES = 1_001
-EVERY_PERCENT = tuple(i / 100 for i in range(101))
+MOST_BUDGETS = 1_001
+MOST = {"shares": 1.0, "budgets": wire.LARGEST_MONEY}
 
 
 class Models:
@@ -34,14 +34,20 @@ class Models:
         return json_of(told)
 
     async def policy(self, call: Call) -> Response:
-        """The budget curve: for each share of users, the threshold, and what it is expected to bring.
+        """The budget curve: for each budget, the threshold or the price, and what it is expected to bring.
 
         Expected on the users the policy was calibrated on; `held_out` repeats what the bundle's evaluation measured.
+        A bundle with a budget of users answers for `shares`, one with a budget of money for `budgets` per head.
         """
-        champion = self._service.lineup.serving().champion
-        told = [value for name, value in call.parameters() if name == "shares"]
-        wanted = _shares(",".join(told)) if told else EVERY_PERCENT
-        return json_of(await asyncio.to_thread(champion.model.policy_document, wanted))
+        model = self._service.lineup.serving().champion.model
+        told = {name: [v for n, v in call.parameters() if n == name] for name in MOST}
+        for name in told.keys() - {model.budgets}:
+            if told[name]:
+                said = f"The bundle in service has no {name}. Send {model.budgets}."
+                raise Problem("invalid", said, errors=[(name, said)])
+        mine = told[model.budgets]
+        wanted = _budgets(model.budgets, ",".join(mine)) if mine else None
+        return json_of(await asyncio.to_thread(model.policy_document, wanted))
 
     async def model_card(self) -> Response:
         """The model card: what it was learned from, for what, and its limits."""
@@ -58,12 +64,12 @@ class Models:
         return answer(told)
 
 
-def _shares(text: str) -> tuple[float, ...]:
+def _budgets(name: str, text: str) -> tuple[float, ...]:
     try:
-        shares = tuple(float(part) for part in text.split(","))
+        budgets = tuple(float(part) for part in text.split(","))
     except ValueError:
-        shares = ()
-    if not shares or len(shares) > MOST_SHARES or not all(0.0 <= share <= 1.0 for share in shares):
-        said = f"shares are not up to {MOST_SHARES:,} numbers from 0 to 1, separated by commas"
-        raise Problem("invalid", said, errors=[("shares", said)])
-    return shares
+        budgets = ()
+    if not budgets or len(budgets) > MOST_BUDGETS or not all(0.0 <= budget <= MOST[name] for budget in budgets):
+        said = f"{name} are not up to {MOST_BUDGETS:,} numbers from 0 to {MOST[name]:g}, separated by commas"
+        raise Problem("invalid", said, errors=[(name, said)])
+    return budgets

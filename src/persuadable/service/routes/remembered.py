@@ -21,6 +21,7 @@ from persuadable.service.core import Service, now
 from persuadable.service.encoding import encode_record
 from persuadable.service.routes.route import answer, json_of
 from persuadable.service.scoring import Model
+from persuadable.service.store.export import MadeBy
 from persuadable.service.store.export import Missing as Unreported
 
 __all__ = ["Remembered"]
@@ -42,6 +43,13 @@ Since = Annotated[Moment | None, Query(description="Only decisions made at this 
 Until = Annotated[Moment | None, Query(description="Only decisions made before this time (ISO 8601).")]
 Version = Annotated[str | None, Query(max_length=64, description="Only decisions of this bundle version.")]
 Campaign = Annotated[str | None, Query(max_length=64, description="Only decisions of this campaign.")]
+Maker = Annotated[
+    MadeBy | None,
+    Query(
+        description="Only decisions made by the policy, left by it to the queue of reviews, or made by a person. Those "
+        "of the policy are the ones to learn from."
+    ),
+]
 Missing = Annotated[
     Unreported,
     Query(description="What no report of an outcome means: unknown, nothing happened, or leave the decision out."),
@@ -67,6 +75,7 @@ class Remembered:
         until: Until = None,
         bundle: Version = None,
         campaign: Campaign = None,
+        made_by: Maker = None,
         missing: Missing = "null",
     ) -> Response:
         """The log as Parquet. `DecisionLog.read("export.parquet")` needs no arguments: the file knows its roles."""
@@ -83,6 +92,7 @@ class Remembered:
                 until=until,
                 bundle=bundle,
                 campaign=campaign,
+                made_by=made_by,
                 missing=missing,
             )
             file = open(name, "rb")  # noqa: SIM115 - the answer outlives this call

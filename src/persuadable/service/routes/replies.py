@@ -63,11 +63,13 @@ class ArrowReply:
 
     Args:
         actions: every action's label; each has a column with its probability.
+        priced: whether there are columns of money.
+        reviewed: whether there is a column that says why a person is to decide.
     """
 
     end = arrow.END
 
-    def __init__(self, actions: Sequence[str]) -> None:
+    def __init__(self, actions: Sequence[str], *, priced: bool = False, reviewed: bool = False) -> None:
         import polars as pl
 
         text, number = pl.String, pl.Float64
@@ -76,8 +78,10 @@ class ArrowReply:
             "line": pl.Int64, "unit": text, "decision_id": text, "action": text, "treatment": text,
             "effect": number, "low": number, "high": number, "net_effect": number, "threshold": number,
             **{f"propensity of {label}": number for label in self._actions},
-            "reason": text, "flags": text, "bundle": text, "problem": text,
+            **({"cost_effect": number, "price": number} if priced else {}),
+            "reason": text, "flags": text, **({"review": text} if reviewed else {}), "bundle": text, "problem": text,
         }  # fmt: skip
+        self._priced, self._reviewed = priced, reviewed
         self._begun = False
 
     def part(self, answers: Sequence[Told]) -> bytes:
@@ -100,5 +104,18 @@ class ArrowReply:
             told.line, chosen.unit, chosen.decision_id, chosen.action, chosen.treatment,
             chosen.effect, low, high, chosen.net_effect, chosen.threshold,
             *(chosen.propensities.get(label, 0.0) for label in self._actions),
-            chosen.reason, flags, chosen.bundle, None,
+            *self._money(chosen),
+            chosen.reason, flags, *self._review(chosen), chosen.bundle, None,
         )  # fmt: skip
+
+    def _review(self, chosen: Decision) -> tuple[str | None, ...]:
+        """Why a person is to decide, as JSON."""
+        if not self._reviewed:
+            return ()
+        return (None if chosen.review is None else orjson.dumps(chosen.review._asdict()).decode(),)
+
+    def _money(self, chosen: Decision) -> tuple[float | None, ...]:
+        """What it costs, in columns that are there; a batch begun under another bundle may go on under this one."""
+        if not self._priced:
+            return ()
+        return (None, None) if chosen.priced is None else (chosen.priced.cost_effect, chosen.priced.price)

@@ -13,6 +13,7 @@ from persuadable.service.routes.health import Health
 from persuadable.service.routes.models import Models
 from persuadable.service.routes.outcomes import Reporting
 from persuadable.service.routes.remembered import Remembered
+from persuadable.service.routes.reviews import Reviewing
 from persuadable.service.routes.route import Direct, Guarded
 
 __all__ = ["routes"]
@@ -21,6 +22,8 @@ DECIDE = frozenset({"decide"})
 ASK = frozenset({"decide", "read"})
 OUTCOME = frozenset({"outcome"})
 READ = frozenset({"read"})
+REVIEW = frozenset({"review"})
+LOOK = READ | REVIEW
 ADMIN = frozenset({"admin"})
 
 READY = ("not-ready",)
@@ -35,6 +38,7 @@ def routes(service: Service) -> list[Guarded]:
         *_deciding(service),
         *_models(service),
         *_remembered(service),
+        *_reviewing(service),
         *_administration(service),
         *_health(service),
     ]
@@ -115,8 +119,8 @@ def _models(service: Service) -> list[Guarded]:
             models.policy,
             problems=("invalid", *READY),
             summary="The budget curve",
-            responses={200: told.json_answer("A row for each share.", "PolicyAnswer")},
-            openapi_extra={"parameters": [told.SHARES]},
+            responses={200: told.POLICY},
+            openapi_extra={"parameters": [told.SHARES, told.BUDGETS]},
             **reads,
         ),
         Guarded(
@@ -173,6 +177,62 @@ def _remembered(service: Service) -> list[Guarded]:
             summary="The last hour",
             responses={200: told.json_answer("Counts and last errors.", "LiveAnswer")},
             **common,
+        ),
+    ]
+
+
+def _reviewing(service: Service) -> list[Guarded]:
+    reviewing = Reviewing(service)
+    common: dict[str, Any] = {"access": service.access, "tags": ["review"]}
+    looks: dict[str, Any] = common | {"roles": LOOK, "methods": ["GET"]}
+    case = told.json_answer("The case, as it is now.", "ReviewAnswer")
+    problems = (*BODY, "unknown-review", "review-taken", *STORE, "store-full")
+
+    def post(verb: str, endpoint: Any, summary: str, body: dict[str, Any], *more: str) -> Direct:
+        return Direct(
+            f"/v1/reviews/{{decision_id}}/{verb}",
+            endpoint,
+            roles=REVIEW,
+            methods=["POST"],
+            problems=(*problems, *more),
+            summary=summary,
+            responses={200: case},
+            openapi_extra=body | {"parameters": [told.CASE]},
+            **common,
+        )
+
+    return [
+        Guarded(
+            "/v1/reviews",
+            reviewing.reviews,
+            problems=("invalid", *READY, *STORE),
+            summary="Decisions that wait for a person",
+            responses={200: told.json_answer("A page of the queue.", "ReviewsAnswer")},
+            **looks,
+        ),
+        Guarded(
+            "/v1/reviews/{decision_id}",
+            reviewing.review,
+            problems=("unknown-review", "invalid", *STORE),
+            summary="One case",
+            responses={200: case},
+            **looks,
+        ),
+        post("claim", reviewing.claim_review, "Take a case", told.json_body("ReviewRequest", required=False)),
+        post("release", reviewing.release_review, "Give a case back", told.json_body("ReviewRequest", required=False)),
+        post(
+            "approve",
+            reviewing.approve_review,
+            "Give what was proposed",
+            told.json_body("VerdictRequest", required=False),
+            "budget-spent",
+        ),
+        post(
+            "override",
+            reviewing.override_review,
+            "Give something else",
+            told.json_body("OverrideRequest"),
+            "budget-spent",
         ),
     ]
 

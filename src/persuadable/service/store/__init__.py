@@ -7,7 +7,10 @@ from persuadable.service.store.connect import masked_url
 from persuadable.service.store.deployment import Deployed
 from persuadable.service.store.erasure import Erasure
 from persuadable.service.store.errors import (
+    ActionNotAllowed,
     BundleTooLarge,
+    CampaignSpent,
+    CaseTaken,
     DeploymentConflict,
     Erased,
     KeyReused,
@@ -19,16 +22,23 @@ from persuadable.service.store.errors import (
     UnknownBundle,
     UnknownDecisions,
     UnknownKey,
+    UnknownReview,
 )
 from persuadable.service.store.keys import ApiKey, Role, digest_of, id_of
 from persuadable.service.store.live import Live
 from persuadable.service.store.problems import Problem
+from persuadable.service.store.reviews import Claim, Cursor, Resolution, ReviewCase, State
 from persuadable.service.store.store import Store
 from persuadable.service.store.writer import Writer
 
 __all__ = [
+    "ActionNotAllowed",
     "ApiKey",
     "BundleTooLarge",
+    "CampaignSpent",
+    "CaseTaken",
+    "Claim",
+    "Cursor",
     "Deployed",
     "DeploymentConflict",
     "Erased",
@@ -37,7 +47,10 @@ __all__ = [
     "Live",
     "MixedExport",
     "Problem",
+    "Resolution",
+    "ReviewCase",
     "Role",
+    "State",
     "Store",
     "StoreBusy",
     "StoreError",
@@ -47,6 +60,7 @@ __all__ = [
     "UnknownBundle",
     "UnknownDecisions",
     "UnknownKey",
+    "UnknownReview",
     "Writer",
     "digest_of",
     "id_of",

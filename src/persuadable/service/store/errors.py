@@ -12,6 +12,10 @@
     ├── UnknownDecisions     outcomes or a question for decisions the store does not have
     ├── UnknownBundle        a bundle the store does not have
     ├── UnknownKey           an API key the store does not have
+    ├── UnknownReview        a case the queue of reviews does not have
+    ├── CaseTaken            somebody else looks at the case, or it is resolved
+    ├── ActionNotAllowed     a person gives what the unit may not be given
+    ├── CampaignSpent        the campaign's cap leaves no room for what a person gives
     ├── BundleTooLarge       an archive above the store's bound
     ├── DeploymentConflict   the deployment changed since it was read, or cannot be changed this way
     └── MixedExport          decisions of several contracts or action sets asked for in one file
@@ -20,12 +24,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from persuadable.errors import StoreError
 
 __all__ = [
+    "ActionNotAllowed",
     "Beaten",
     "BundleTooLarge",
+    "CampaignSpent",
+    "CaseTaken",
     "DeploymentConflict",
     "Erased",
     "KeyReused",
@@ -37,6 +45,7 @@ __all__ = [
     "UnknownBundle",
     "UnknownDecisions",
     "UnknownKey",
+    "UnknownReview",
 ]
 
 MOST_NAMED = 20  # names in one message; the rest are counted
@@ -120,6 +129,59 @@ class UnknownKey(StoreError):
     def __init__(self, key_id: str) -> None:
         self.key_id = key_id
         super().__init__(f"There is no key {key_id!r}", remedy="List the keys to see their ids.")
+
+
+class UnknownReview(StoreError):
+    """A case the queue of reviews does not have."""
+
+    def __init__(self, decision_id: str) -> None:
+        self.decision_id = decision_id
+        super().__init__(
+            f"No decision {decision_id[:64]!r} was held for a person",
+            remedy="GET /v1/reviews lists those that wait; what was erased or is too old is gone.",
+        )
+
+
+class CaseTaken(StoreError):
+    """Somebody else looks at the case, or it is resolved.
+
+    Attributes:
+        state: "claimed", "approved" or "overridden".
+        by: who.
+        since: when they claimed or resolved it.
+        until: when their claim ends; None where it is resolved.
+    """
+
+    def __init__(self, state: str, by: str, since: datetime, until: datetime | None) -> None:
+        self.state, self.by, self.since, self.until = state, by, since, until
+        done = {"claimed": "claimed", "approved": "approved the proposal of", "overridden": "overrode"}[state]
+        super().__init__(
+            f"{by} {done} this case at {since:%Y-%m-%dT%H:%M:%SZ}",
+            remedy="Take another case."
+            if until is None
+            else f"Take another case, or wait until {until:%Y-%m-%dT%H:%M:%SZ}, when the claim ends.",
+        )
+
+
+class ActionNotAllowed(StoreError):
+    """A person gives what the unit may not be given, or overrides a proposal with itself."""
+
+    def __init__(self, action: str, allowed: Sequence[str], *, proposed: bool = False) -> None:
+        self.action = action
+        what = f"{action!r} is what the policy proposed" if proposed else f"This unit may not be given {action[:60]!r}"
+        choices = ", ".join(map(repr, allowed))
+        super().__init__(what, remedy=f"Approve it, or choose one of {choices}." if proposed else f"Choose {choices}.")
+
+
+class CampaignSpent(StoreError):
+    """The campaign's cap leaves no room for what a person gives."""
+
+    def __init__(self, campaign: str) -> None:
+        self.campaign = campaign
+        super().__init__(
+            f"The budget of the campaign {campaign!r} is spent, so nothing more can be given under it",
+            remedy="Decide on doing nothing, or release the case until there is a new budget.",
+        )
 
 
 class BundleTooLarge(StoreError):

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -30,23 +31,27 @@ from persuadable.service.store.tables import decisions, outcomes
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["Missing", "Which", "export"]
+__all__ = ["MadeBy", "Missing", "Which", "export"]
 
 Missing = Literal["null", "zero", "drop"]
+MadeBy = Literal["policy", "queue", "person"]
 
 PAGE = 10_000  # decisions held in memory at a time
 LARGEST = float(np.finfo(np.float32).max)  # as far as a feature goes
-OURS = ("decision_id", "time", "unit", "action", "reason", "bundle", "campaign")
+OURS = ("decision_id", "time", "unit", "action", "reason", "bundle", "campaign", "made_by")
+# Who decided, by the reason: the policy, unless it left it to the queue, or a person did.
+MADE_BY: Mapping[str, MadeBy] = {"review": "queue", "approved": "person", "overridden": "person"}
 
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Which decisions: made from ``since`` on and before ``until``, by a bundle, in a campaign; None is any."""
+    """Which decisions: from ``since`` on, before ``until``, of a bundle, in a campaign, made by whom; None is any."""
 
     since: datetime | None = None
     until: datetime | None = None
     bundle: str | None = None
     campaign: str | None = None
+    made_by: MadeBy | None = None
 
     def condition(self) -> ColumnElement[bool]:
         """The same in SQL. Times are looked up by the ids, which begin with them."""
@@ -62,6 +67,10 @@ class Which:
             said.append(its.bundle == self.bundle)
         if self.campaign is not None:
             said.append(its.campaign == self.campaign)
+        if self.made_by == "policy":
+            said.append(its.reason.not_in(list(MADE_BY)))
+        elif self.made_by is not None:
+            said.append(its.reason.in_([reason for reason, by in MADE_BY.items() if by == self.made_by]))
         return and_(*said)
 
 
@@ -122,10 +131,10 @@ class Layout:
             if chance.keys() != self.propensities.keys():
                 raise MixedExport([row.bundle])
         kinds = {"time": pl.Datetime("us", "UTC")}
-        series = [
-            pl.Series(column, [getattr(row, _SOURCE.get(name, name)) for row in rows], dtype=kinds.get(name, pl.String))
-            for name, column in self.ours.items()
-        ]
+        series = []
+        for name, shown in self.ours.items():
+            read_of = SOURCE.get(name, attrgetter(name))
+            series.append(pl.Series(shown, [read_of(row) for row in rows], dtype=kinds.get(name, pl.String)))
         for column in self.features:
             read, kind = (_label, pl.String) if column.kind == "category" else (_number, pl.Float64)
             series.append(pl.Series(column.name, [read(f.get(column.name)) for f in told], dtype=kind))
@@ -140,7 +149,10 @@ class Layout:
         return frame.drop_nulls(reported) if missing == "drop" and reported else frame
 
 
-_SOURCE = {"time": "made_at"}
+SOURCE: Mapping[str, Callable[[Any], Any]] = {
+    "time": attrgetter("made_at"),
+    "made_by": lambda row: MADE_BY.get(row.reason, "policy"),
+}
 
 
 def export(
@@ -199,7 +211,8 @@ def _reported(connection: Connection, which: Which, primary: str | None) -> list
 
 
 def _pages(connection: Connection, which: Which) -> Iterator[Sequence[Row[Any]]]:
-    columns = [decisions.c[name] for name in ("decision_id", "made_at", *OURS[2:], "propensities", "features")]
+    ours = ("decision_id", "made_at", "unit", "action", "reason", "bundle", "campaign")
+    columns = [decisions.c[name] for name in (*ours, "propensities", "features")]
     query = select(*columns).where(which.condition()).order_by(decisions.c.decision_id).limit(PAGE)
     last = ""
     while rows := connection.execute(query.where(decisions.c.decision_id > last)).all():

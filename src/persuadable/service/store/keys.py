@@ -19,7 +19,7 @@ from persuadable.service.store.tables import api_keys
 
 __all__ = ["ApiKey", "Keys", "Role", "digest_of", "id_of"]
 
-Role = Literal["decide", "outcome", "read", "admin"]
+Role = Literal["decide", "outcome", "read", "review", "admin"]
 PREFIX = "psk"
 SECRET_BYTES = 32
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Row
 
-from persuadable.service.records import Decision, Flag, Shadow
+from persuadable.service.records import Decision, Flag, Held, Priced, Shadow, Verdict
 from persuadable.service.store.moments import moment
 from persuadable.service.store.statements import Statement
 
@@ -17,6 +17,7 @@ __all__ = ["INSERT", "as_decision", "as_row"]
 COLUMNS = (
     "decision_id", "made_at", "position", "bundle", "contract", "campaign", "unit", "action", "treatment", "reason",
     "effect", "low", "high", "net_effect", "threshold", "propensities", "flags", "shadow", "features",
+    "cost_effect", "price", "eligible", "review",
 )  # fmt: skip
 INSERT = Statement(f"INSERT INTO decisions ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})")
 
@@ -24,6 +25,7 @@ INSERT = Statement(f"INSERT INTO decisions ({', '.join(COLUMNS)}) VALUES ({', '.
 def as_row(decision: Decision, position: int, made_at: int) -> tuple[Any, ...]:
     """A decision as a row for ``INSERT``; ``position`` is its place in its request, ``made_at`` in microseconds."""
     low, high = decision.interval or (None, None)
+    priced = decision.priced
     return (
         decision.decision_id,
         made_at,
@@ -44,6 +46,10 @@ def as_row(decision: Decision, position: int, made_at: int) -> tuple[Any, ...]:
         _json([(f.code, f.feature, f.answer) for f in decision.flags]) if decision.flags else None,
         None if decision.shadow is None else _json(decision.shadow),
         _json(decision.features),
+        None if priced is None else priced.cost_effect,
+        None if priced is None else priced.price,
+        None if decision.eligible is None else _json(decision.eligible),
+        None if decision.review is None else _json(decision.review._asdict()),
     )
 
 
@@ -67,7 +73,14 @@ def as_decision(row: Row[Any]) -> Decision:
         contract=row.contract,
         campaign=row.campaign,
         made_at=moment(row.made_at),
+        priced=None if row.cost_effect is None else Priced(row.price, row.cost_effect),
+        eligible=None if row.eligible is None else tuple(orjson.loads(row.eligible)),
+        review=None if row.review is None else _review(orjson.loads(row.review)),
     )
+
+
+def _review(told: dict[str, Any]) -> Held | Verdict:
+    return Verdict(**told) if "case" in told else Held(tuple(told["codes"]), told["proposed"])
 
 
 def _json(value: Any) -> str:

@@ -18,12 +18,13 @@ from persuadable.service.store.connect import Database
 from persuadable.service.store.deployment import Deployment
 from persuadable.service.store.erasure import Erasure
 from persuadable.service.store.errors import Erased, KeyReused, UnknownDecisions
-from persuadable.service.store.export import Missing, Which, export
+from persuadable.service.store.export import MadeBy, Missing, Which, export
 from persuadable.service.store.ids import is_id
 from persuadable.service.store.keys import Keys
 from persuadable.service.store.live import Live, live
 from persuadable.service.store.probe import probe
 from persuadable.service.store.problems import Problem
+from persuadable.service.store.reviews import Reviews
 from persuadable.service.store.rows import as_decision
 from persuadable.service.store.tables import decisions
 from persuadable.service.store.write import Item, Result
@@ -42,6 +43,7 @@ class Store:
         keys: the API keys.
         bundles: the bundles' archives.
         deployment: which of them are in use.
+        reviews: the decisions that wait for a person.
     """
 
     def __init__(self, database: Database) -> None:
@@ -49,6 +51,7 @@ class Store:
         self._writer = secrets.token_hex(8)
         self.url = database.shown
         self.keys, self.bundles, self.deployment = Keys(database), Bundles(database), Deployment(database)
+        self.reviews = Reviews(database)
 
     @classmethod
     def open(cls, url: str, *, timeout: float = 10.0) -> Store:
@@ -163,6 +166,7 @@ class Store:
         until: datetime | None = None,
         bundle: str | None = None,
         campaign: str | None = None,
+        made_by: MadeBy | None = None,
         missing: Missing = "null",
         primary: str | None = None,
     ) -> int:
@@ -180,6 +184,8 @@ class Store:
             contract: the contract's version.
             since, until: decisions made from the one on and before the other.
             bundle, campaign: only decisions of these.
+            made_by: only decisions of the policy, only those that were left to the queue of reviews, or only those that
+                a person made; the file has a column of that name too.
             missing: an outcome that was not reported is null, is 0, or drops the decision.
             primary: the outcome to put first, where it was reported; the others follow by name.
 
@@ -187,7 +193,7 @@ class Store:
             MixedExport: some of the decisions have another contract or other actions.
             StoreError: the file cannot be written.
         """
-        which = Which(since, until, bundle, campaign)
+        which = Which(since, until, bundle, campaign, made_by)
         return export(
             self._database,
             path,

@@ -32,6 +32,7 @@ __all__ = [
     "probes",
     "problems",
     "requests",
+    "reviews",
     "tallies",
 ]
 
@@ -73,6 +74,10 @@ decisions = Table(
     Column("flags", Text),  # JSON: [code, feature, answer] each
     Column("shadow", Text),  # JSON: what the challenger would have done
     Column("features", Text, nullable=False),  # JSON: as received
+    Column("cost_effect", Double),  # of the treatment; null where the policy has no price of money
+    Column("price", Double),  # of money; null also where nothing that costs is offered
+    Column("eligible", Text),  # JSON: labels that the request allowed; null: all
+    Column("review", Text),  # JSON: why it waits for a person, or who made it; null where the policy did
 )
 
 requests = Table(
@@ -89,6 +94,7 @@ campaigns = Table(
     metadata,
     Column("campaign", Text, primary_key=True),
     Column("spent", BigInteger, nullable=False),  # treatments charged to the budget
+    Column("committed", BigInteger, nullable=False, server_default="0"),  # their expected costs, in millionths
 )
 
 outcomes = Table(
@@ -109,6 +115,32 @@ Index(
     outcomes.c.value,
     unique=True,
 )
+
+# Decisions that wait for a person, and what became of them.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("decision_id", Id, ForeignKey(decisions.c.decision_id, ondelete="CASCADE"), primary_key=True),
+    Column("state", String(10), nullable=False),  # "waiting", "approved" or "overridden"
+    Column("rank", Double, nullable=False),  # minus the priority: the most urgent first
+    Column("codes", Text, nullable=False),  # each between two blanks
+    Column("proposed", Text, nullable=False),  # the action the policy would have given
+    Column("reason", Text, nullable=False),  # of the policy's own decision
+    Column("options", Text),  # JSON: what is known of every action, by label
+    Column("units", BigInteger),  # the campaign's cap on treatments, as the request said it
+    Column("amount", BigInteger),  # and on their expected cost, in millionths
+    Column("claimed_by", Text),
+    Column("claimed_at", BigInteger),
+    Column("claimed_until", BigInteger),
+    Column("resolved_by", Text),
+    Column("resolved_at", BigInteger),
+    Column("key", Text),  # name of the API key it was resolved with; null where there are no keys
+    Column("action", Text),  # what the person gave
+    Column("why", Text),
+    Column("resolution", Id),  # the decision a person made
+)
+Index("ix_reviews_rank", reviews.c.state, reviews.c.rank, reviews.c.decision_id)
+Index("ix_reviews_resolved_at", reviews.c.state, reviews.c.resolved_at, reviews.c.decision_id)
 
 # What happened in each minute, counted in the transaction it happened in. Every writer counts on rows of its own,
 # so that none waits for another; a reader adds them up.

@@ -1,4 +1,4 @@
-"""The transaction of a batch: keys, budgets, lots, decisions and outcomes, all of it or nothing.
+"""The transaction of a batch: keys, budgets, lots, decisions, cases for people and outcomes, all of it or nothing.
 
 Every worker takes its locks in one order (keys, campaigns, decisions; each sorted), so that none waits for another
 that waits for it.
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from persuadable.service import grants
 from persuadable.service.records import Answer, Order, Outcomes, Receipt
-from persuadable.service.store import claims, ids, outcomes, tallies
+from persuadable.service.store import claims, ids, outcomes, reviews, tallies
 from persuadable.service.store.errors import StoreError
 from persuadable.service.store.ledger import Ledger
 from persuadable.service.store.moments import moment
@@ -67,14 +67,17 @@ def _decide(
     made: list[tuple[Order, Answer]] = []
     for place in new:
         order = orders[place]
-        settled = grants.settle(order.proposals, ledger.left(order.budget), rng)
-        ledger.charge(order.budget, sum(s.treated for s in settled))
+        budget = order.budget
+        settled = grants.settle(order.proposals, ledger.left(budget), rng, ledger.money(budget))
+        if budget.is_capped:
+            ledger.charge(budget, sum(s.treated for s in settled), grants.committed(order.proposals, settled))
         answer = Answer(grants.decisions(order, settled, its[place], made_at), replayed=False)
         rows += [as_row(decision, i, now) for i, decision in enumerate(answer.decisions)]
         made.append((order, answer))
         answers[place] = answer
     if rows:
         INSERT.run_many(connection, rows)
+        reviews.enqueue(connection, made)
     ledger.save()
     for place in sorted(orders.keys() - answers.keys()):
         order = orders[place]

@@ -22,7 +22,7 @@ from persuadable.value.policy_value import Judgeable
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
 
-__all__ = ["Ratio", "estimate_ratio", "ratio"]
+__all__ = ["Ratio", "estimate_ratio", "fieller", "ratio"]
 
 Method = Literal["fieller", "delta", "bootstrap"]
 Shape = Literal["interval", "outside", "everything"]
@@ -139,8 +139,6 @@ def estimate_ratio(
             if (others := [name for name in log.outcomes if name != top])
             else "The log has no other outcome: read it with cost=, or with more outcomes=.",
         )
-    if not isinstance(estimator, str | Estimator):
-        raise ParameterError(f"estimator is {estimator!r}, not one estimator", remedy="Name one, such as 'dr'.")
     told = dict(q_hat or {})
     if strange := [name for name in told if name not in (top, bottom)]:
         raise OutcomeError(f"q_hat is given for {strange[0]!r}", remedy=f"Used here are {top!r} and {bottom!r}.")
@@ -226,7 +224,7 @@ def ratio(
     if method == "delta":
         shape, limits = _interval(value - quantile * stderr, value + quantile * stderr)
     else:
-        shape, limits = _fieller(over, under, covariance, quantile)
+        shape, limits = fieller(over, under, covariance, quantile)
     n = Ratios.of(numerator).n
     return Ratio(value, stderr, shape, limits, alpha, over, under, n, method, name, unit)
 
@@ -235,7 +233,7 @@ def _interval(lower: float, upper: float) -> tuple[Shape, tuple[float, float]]:
     return "interval", (lower, upper)
 
 
-def _fieller(over: float, under: float, covariance: NDArray[Any], quantile: float) -> tuple[Shape, tuple[float, float]]:
+def fieller(over: float, under: float, covariance: NDArray[Any], quantile: float) -> tuple[Shape, tuple[float, float]]:
     """The ρ with a ρ² − 2b ρ + c ≤ 0, where a = D² − z² s_DD, b = N D − z² s_ND, c = N² − z² s_NN."""
     if math.isinf(quantile):
         return "everything", (-math.inf, math.inf)

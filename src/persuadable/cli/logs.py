@@ -1,0 +1,105 @@
+"""How the verbs read a log: the options that say what its columns mean, and the file itself."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from persuadable.errors import ParameterError
+
+if TYPE_CHECKING:
+    from persuadable.log import DecisionLog
+    from persuadable.study import Written
+
+__all__ = [
+    "Action",
+    "Categorical",
+    "Control",
+    "Data",
+    "Drop",
+    "FeatureColumns",
+    "PropensityTold",
+    "Resamples",
+    "SplitBy",
+    "TestShare",
+    "Time",
+    "Unit",
+    "Weight",
+    "numbers",
+    "propensities",
+    "read",
+    "say_where",
+]
+
+Data = Annotated[Path, typer.Argument(help="A CSV or Parquet file, one row per decision.")]
+Action = Annotated[str, typer.Option(help="Column of the action taken.")]
+Control = Annotated[str, typer.Option(help="The label of doing nothing, in that column.")]
+PropensityTold = Annotated[
+    str | None,
+    typer.Option(
+        "--propensity",
+        help="Probability of the treatment: a number, a column, label=number for every label, or 'estimated' from "
+        "the features. Without it the log is taken as completely randomised.",
+    ),
+]
+FeatureColumns = Annotated[
+    str | None,
+    typer.Option("--features", help="Feature columns, comma-separated; all without another role by default."),
+]
+Drop = Annotated[str | None, typer.Option(help="Columns to leave out, comma-separated.")]
+Categorical = Annotated[str | None, typer.Option(help="Numeric columns that are categories, comma-separated.")]
+Unit = Annotated[str | None, typer.Option(help="Column that says who a decision was about.")]
+Time = Annotated[str | None, typer.Option(help="Column of the time of the decision.")]
+Weight = Annotated[str | None, typer.Option(help="Column of row weights.")]
+TestShare = Annotated[float, typer.Option(help="Share of the rows held out to judge everything.")]
+SplitBy = Annotated[str | None, typer.Option(help="row, unit or time; unit where units repeat.")]
+Resamples = Annotated[int, typer.Option(help="Half-samples behind the effect intervals of the bundle.", min=0)]
+
+
+def read(path: Path, *, drop: tuple[str, ...], **roles: Any) -> DecisionLog:
+    """The file as a log."""
+    from persuadable.log import DecisionLog, reading
+
+    frame, _ = reading.read_file(path)
+    unknown = [name for name in drop if name not in frame.columns]
+    if unknown:
+        raise ParameterError(f"There is no column {unknown[0]!r} to drop", remedy=f"The columns are {frame.columns}.")
+    return DecisionLog.from_frame(frame.drop(drop), name=reading.stem(path), **roles)
+
+
+def propensities(text: str | None) -> float | str | dict[str, float] | None:
+    """What --propensity says: a number, a column, or a number for every label."""
+    if text is None or text == "estimated":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return numbers(text, "--propensity", "none=0.5,mail=0.5") if "=" in text else text
+
+
+def numbers(text: str, option: str, example: str) -> dict[str, float]:
+    """What an option says as label=number, comma-separated, each label once and each number finite."""
+    parts = [part.rpartition("=") for part in text.split(",")]
+    try:
+        told = {label.strip(): float(number) for label, _, number in parts}
+    except ValueError:
+        told = {}
+    if len(told) < len(parts) or "" in told or not all(map(math.isfinite, told.values())):
+        raise ParameterError(f"{option} {text!r} cannot be read", remedy=f"Write one number a label: '{example}'.")
+    return told
+
+
+def say_where(written: Written) -> None:
+    """Where everything is, and what to do next."""
+    for path, what in (
+        (written.report, "the report; open it in a browser"),
+        (written.metrics, "every number with its interval"),
+        (written.card, "the model card"),
+        (written.bundle, "the models and the policy, for Bundle.load"),
+    ):
+        typer.echo(f"  {path!s:<{len(str(written.card))}}  {what}")
+    typer.echo(f"\nTo decide with it:  persuadable serve {shlex.quote(str(written.bundle))} --insecure")

@@ -1,0 +1,130 @@
+"""From a logged experiment with several offers to an allocation: allocate."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from persuadable.cli.logs import (
+    Action,
+    Categorical,
+    Control,
+    Data,
+    Drop,
+    FeatureColumns,
+    PropensityTold,
+    Resamples,
+    SplitBy,
+    TestShare,
+    Time,
+    Unit,
+    Weight,
+    numbers,
+    propensities,
+    read,
+    say_where,
+)
+from persuadable.cli.root import Out, Seed, Threads, escaped, names, refusals
+
+if TYPE_CHECKING:
+    from persuadable.study import OfferStudy
+
+EXAMPLE = "small=0.10,large=0.25"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Give the application this verb."""
+    app.command()(allocate)
+
+
+def allocate(
+    data: Data,
+    action: Action,
+    control: Control,
+    value: Annotated[list[str], typer.Option(help="Column to be raised; repeat for more, the first is targeted.")],
+    cost: Annotated[str | None, typer.Option(help="Column of what each decision cost, e.g. coupons redeemed.")] = None,
+    costs: Annotated[
+        str | None, typer.Option(help=f"What each offer costs whenever it is given, where no column says: {EXAMPLE}.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(help="What may be spent per head of the population, in the unit of the cost.")
+    ] = None,
+    roi_floor: Annotated[float | None, typer.Option(help="Least total value per unit of total cost.")] = None,
+    learner: Annotated[str, typer.Option(help="Learners to try, of s, t, x, r, dr; comma-separated.")] = "r,dr",
+    calibration: Annotated[str, typer.Option(help="How effects are calibrated: platt, isotonic or none.")] = "platt",
+    segments: Annotated[str | None, typer.Option(help="A category within which support is told as well.")] = None,
+    dose: Annotated[
+        str | None, typer.Option(help="Depth of each offer, label=number; thin neighbours are pooled along it.")
+    ] = None,
+    out: Out = Path("out/allocate"),
+    propensity: PropensityTold = None,
+    features: FeatureColumns = None,
+    drop: Drop = None,
+    categorical: Categorical = None,
+    unit: Unit = None,
+    time: Time = None,
+    weight: Weight = None,
+    test_share: TestShare = 0.5,
+    split_by: SplitBy = None,
+    resamples: Resamples = 20,
+    seed: Seed = 0,
+    threads: Threads = None,
+) -> None:
+    """Which offer for whom, under a budget: report.html, metrics.json, model_card.json and bundle/ in one folder."""
+    from persuadable.study import OfferPlan, run_offers, write_offers
+
+    with refusals():
+        plan = OfferPlan(
+            budget=budget,
+            cost=None if costs is None else numbers(costs, "--costs", EXAMPLE),
+            roi_floor=roi_floor,
+            learners=names(learner),
+            calibration=None if calibration == "none" else calibration,  # type: ignore[arg-type]
+            segments=segments,
+            dose=None if dose is None else numbers(dose, "--dose", EXAMPLE),
+            test_share=test_share,
+            split_by=split_by,
+            propensity="estimated" if propensity == "estimated" else "auto",
+            n_resamples=resamples,
+            random_state=seed,
+            threads=threads,
+        )
+        log = read(
+            data,
+            drop=names(drop),
+            action=action,
+            control=control,
+            outcomes=value,
+            cost=cost,
+            features=names(features) or None,
+            categorical=names(categorical),
+            unit=unit,
+            time=time,
+            weight=weight,
+            propensity=propensities(propensity),
+        )
+        typer.echo(f"\n{log}\n")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            study = run_offers(log, plan)
+            written = write_offers(study, out)
+        _say(study, {str(w.message) for w in caught if issubclass(w.category, UserWarning)})
+        say_where(written)
+
+
+def _say(study: OfferStudy, warned: set[str]) -> None:
+    """Support, the path of budgets, and the decision in words."""
+    from persuadable.study.offers import verdict
+
+    console = Console(highlight=False)
+    for warning in sorted(warned):
+        console.print(f"[bold yellow]Warning:[/] {escaped(warning)}\n")
+    typer.echo(f"{study.support}\n")
+    typer.echo(f"{study.path}\n")
+    said = verdict(study)
+    console.print("[bold]The decision[/]")
+    console.print(escaped(" ".join((said.headline, *said.sentences))) + "\n", soft_wrap=False)

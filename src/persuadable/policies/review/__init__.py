@@ -1,0 +1,8 @@
+"""Human review: which decisions to hand to people, for what reason, and how to learn from a log they had a hand in."""
+
+from __future__ import annotations
+
+from persuadable.policies.review.overrides import without_people
+from persuadable.policies.review.reviewing import ARRAYS, CODES, REASONS, Judged, Review, review
+
+__all__ = ["ARRAYS", "CODES", "REASONS", "Judged", "Review", "review", "without_people"]

@@ -1,0 +1,178 @@
+"""The page that works the review queue, in the browser people use, on top of the real service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import bundles
+import driving
+import httpx
+import pytest
+from playwright.sync_api import Page, TimeoutError, expect
+
+expect.set_options(timeout=20_000)
+PEOPLE = bundles.users(120, world=bundles.ARMS)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str]]:
+    folder, port = tmp_path_factory.mktemp("reviews"), driving.free_port()
+    with driving.app(f"http://127.0.0.1:{port}", folder) as app:
+        bundles.build_reviewed().save(folder / "bundle")
+        with (
+            driving.service(folder / "bundle", folder, port) as address,
+            httpx.Client(base_url=address, trust_env=False) as client,
+        ):
+            yield client, app
+
+
+@pytest.fixture(scope="module")
+def page(running: tuple[httpx.Client, str]) -> Iterator[Page]:
+    with driving.browser() as chromium:
+        opened = driving.page_of(chromium, running[1])
+        wrong = driving.console_of(opened)
+        yield opened
+        assert wrong == []
+        assert "Traceback" not in opened.get_by_role("main").inner_text()
+
+
+def banner(page: Page, text: str) -> Any:
+    return page.get_by_role("status").filter(has_text=text)
+
+
+def say(page: Page, label: str, text: str) -> None:
+    expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+    box = page.get_by_role("textbox", name=label, exact=True)
+    expect(box).to_have_count(1)
+    box.fill(text)
+    box.press("Tab")
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose from a list; one that a run of the page closes in between is opened again."""
+    wanted = page.get_by_role("option", name=option, exact=True)
+    for _ in range(10):
+        expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+        page.get_by_role("combobox", name=label, exact=True).click()
+        with suppress(TimeoutError):
+            wanted.click(timeout=2_000)
+            return
+        page.keyboard.press("Escape")
+    raise AssertionError(f"{label} does not offer {option}")
+
+
+def cases(service: httpx.Client, state: str = "open") -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = service.get("/v1/reviews", params={"state": state}).raise_for_status().json()["cases"]
+    return found
+
+
+def listed(page: Page) -> list[str]:
+    """The users in the table."""
+    page.get_by_role("table", name="Cases").wait_for()
+    return [
+        row.locator("td").first.inner_text()
+        for row in page.get_by_role("table", name="Cases").locator("tbody tr").all()
+    ]
+
+
+def name_of(case: dict[str, Any]) -> str:
+    """What the list of cases calls one."""
+    return f"{case['unit']}: {', '.join(code.replace('-', ' ') for code in case['codes'])}"
+
+
+def test_an_empty_queue_says_so(page: Page) -> None:
+    driving.go(page, "Reviews")
+    expect(banner(page, "Nothing waits")).to_be_visible()
+    expect(page.get_by_text("20.0%")).to_be_visible()
+    choose(page, "Cases", "Overridden")
+    expect(banner(page, "No case is overridden")).to_be_visible()
+    choose(page, "Cases", "Open")
+
+
+def test_a_case_is_claimed_and_approved(page: Page, running: tuple[httpx.Client, str]) -> None:
+    service, _ = running
+    told = service.post("/v1/decide", json={"units": PEOPLE}).raise_for_status().json()["decisions"]
+    held = [decision for decision in told if decision["reason"] == "review"]
+    driving.go(page, "Live")
+    driving.go(page, "Reviews")
+    first = cases(service)[0]
+    assert listed(page) == [case["unit"] for case in cases(service)]
+    assert len(listed(page)) == len(held)
+    shown = banner(page, "Proposed:")
+    expect(shown).to_contain_text("close to the threshold")
+    expect(shown).to_contain_text(f"{first['treatment']} is predicted to")
+    features = page.get_by_role("table", name="Features").locator("tbody tr")
+    expect(features).to_have_count(len(first["features"]))
+    expect(page.locator(".stPlotlyChart").first).to_contain_text("threshold")
+    expect(page.get_by_text("Say your name above to claim this case.")).to_be_visible()
+    say(page, "Your name", "Ada")
+    page.get_by_role("button", name="Claim this case").click()
+    expect(banner(page, "It is yours")).to_be_visible()
+    (claimed,) = cases(service, "claimed")
+    assert (claimed["decision_id"], claimed["claim"]["by"]) == (first["decision_id"], "Ada")
+    say(page, "Why (if you like)", "a regular")
+    page.get_by_role("button", name=f"Approve: {first['proposed']}").click()
+    expect(banner(page, f"Approved: {first['proposed']}")).to_contain_text("They said: a regular")
+    (approved,) = cases(service, "approved")
+    decision = service.get(f"/v1/decisions/{approved['resolution']['decision_id']}").json()
+    assert (decision["action"], decision["propensities"][first["proposed"]]) == (first["proposed"], 1.0)
+    assert decision["review"] == {"case": first["decision_id"], "by": "Ada", "why": "a regular"}
+
+
+def test_an_override_needs_a_reason(page: Page, running: tuple[httpx.Client, str]) -> None:
+    service, _ = running
+    second = cases(service)[0]
+    choose(page, "Case", name_of(second))
+    page.get_by_role("button", name="Claim this case").click()
+    expect(banner(page, "It is yours")).to_be_visible()
+    other = next(action for action in second["actions"] if action != second["proposed"])
+    choose(page, "Give instead", other)
+    page.get_by_role("button", name="Override").click()
+    expect(banner(page, "Say why")).to_be_visible()
+    say(page, "Why", "complained last week")
+    page.get_by_role("button", name="Override").click()
+    expect(banner(page, f"Overridden: {other}")).to_contain_text("complained last week")
+    (overridden,) = cases(service, "overridden")
+    assert overridden["resolution"]["action"] == other
+
+
+def test_a_case_that_somebody_else_takes_is_said_to_be_theirs(page: Page, running: tuple[httpx.Client, str]) -> None:
+    service, _ = running
+    third = cases(service)[0]
+    choose(page, "Case", name_of(third))
+    expect(page.get_by_role("button", name="Claim this case")).to_be_visible()
+    place = f"/v1/reviews/{third['decision_id']}"
+    service.post(f"{place}/claim", json={"reviewer": "Bob"}).raise_for_status()
+    page.get_by_role("button", name="Claim this case").click()
+    expect(banner(page, "Somebody else has this case")).to_contain_text("Bob looks at this case since")
+    expect(page.get_by_role("button", name="Claim this case")).to_have_count(0)
+    service.post(f"{place}/release", json={"reviewer": "Bob"}).raise_for_status()
+
+
+def test_a_case_can_be_given_back(page: Page, running: tuple[httpx.Client, str]) -> None:
+    service, _ = running
+    driving.go(page, "Live")
+    driving.go(page, "Reviews")
+    expect(page.get_by_role("textbox", name="Your name", exact=True)).to_have_value("Ada")
+    page.get_by_role("button", name="Claim this case").click()
+    expect(banner(page, "It is yours")).to_be_visible()
+    page.get_by_role("button", name="Release").click()
+    expect(banner(page, "Given back")).to_be_visible()
+    assert cases(service, "claimed") == []
+
+
+def test_cases_are_found_by_their_reason(page: Page, running: tuple[httpx.Client, str]) -> None:
+    service, _ = running
+    person = {"unit": "a stranger", "features": PEOPLE[0]["features"] | {"x0": 1000.0}}
+    service.post("/v1/decide", json={"units": [person]}).raise_for_status()
+    choose(page, "Reason", "contract flag")
+    expect(page.get_by_role("table", name="Cases").locator("tbody tr")).to_have_count(1)
+    assert listed(page) == ["a stranger"]
+    (stranger,) = [case for case in cases(service) if case["unit"] == "a stranger"]
+    choose(page, "Case", name_of(stranger))
+    expect(banner(page, "x0 lies outside what training saw")).to_be_visible()
+    choose(page, "Reason", "possible do not disturb")
+    expect(banner(page, "No such case is open")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
