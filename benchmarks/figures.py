@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PAGES = ("speed", "operations", "off-policy", "intervals", "gate")
+PAGES = ("speed", "operations", "off-policy", "intervals", "gate", "allocation")
 DOCUMENTS = (HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in PAGES))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PACKAGES = ("ours", "econml", "metalearners", "causalml")
@@ -237,6 +237,72 @@ def ope() -> str:
     return table(("1,000,000 rounds × 10 actions", "CPU seconds", "peak memory, MB"), rows)
 
 
+def allocation() -> str:
+    """Allocating under one budget beside solvers of linear programs."""
+    against = load("ALLOCATION")["against"]
+    judged = {run["name"]: run for run in against["runs"]}
+    versions = {name: f"{name.split()[0]} {run['version']}: {name.split(' ', 1)[1]}" for name, run in judged.items()}
+    rows = [
+        (
+            "persuadable, whole offers with a certificate" if name.startswith("ours") else versions[name],
+            f"{run['cpu']:.2f}",
+            f"{run['ratio']:,.0f}",
+            f"{run['peak'] - run['imported']:,.0f}",
+        )
+        for name, run in judged.items()
+    ]
+    head = f"{against['settings']['n']:,} units, 5 offers, one budget"
+    return table((head, "CPU seconds", "times ours", "MB beyond imports"), rows)
+
+
+def allocation_growth() -> str:
+    """Ours alone as the units grow."""
+
+    def cells(race: dict[str, Any], name: str) -> tuple[str, ...]:
+        run = next(run for run in race["runs"] if run["name"] == name)
+        beyond = run["peak"] - run["imported"] - race["settings"]["inputs MB"]
+        return (f"{run['cpu']:.2f}", f"{run['wall']:.2f}", f"{max(beyond, 0):,.0f}", race["settings"][f"gap of {name}"])
+
+    heads = ("CPU s", "elapsed s", "MB beyond inputs", "gap")
+    return table(
+        ("units", *(f"one budget: {h}" for h in heads), *(f"six constraints: {h}" for h in heads)),
+        [
+            (
+                f"{race['settings']['n']:,}",
+                *cells(race, "ours one budget"),
+                *cells(race, "ours six constraints"),
+            )
+            for race in load("ALLOCATION")["growth"]
+        ],
+    )
+
+
+def offers() -> str:
+    """Real trials, halving by halving."""
+
+    def told(ends: Sequence[float] | None) -> str:
+        return "" if ends is None else f"{ends[0]:+.3g} ({ends[1]:+.3g} to {ends[2]:+.3g})"
+
+    rows = []
+    for name, trial in load("OFFERS")["trials"].items():
+        for k, run in enumerate(trial["halvings"], start=1):
+            heads = [f"{good} of {all_}" for good, all_ in (run["calibrated"], run["cost_calibrated"]) if all_]
+            rows.append(
+                (
+                    f"{name}, {k}",
+                    f"{run['evidence']:.2g}",
+                    f"{run['offered']:.0%}",
+                    told(run["gain"]),
+                    told(run["over_average"]),
+                    told(run["over_single"]),
+                    " and ".join(heads),
+                    f"{run['ranks']} of {run['calibrated'][1]}",
+                )
+            )
+    heads = ("trial, halving", "p of no effect", "get an offer", "gain over nobody", "over the best mix by lot")
+    return table((*heads, "over the best offer alone", "calibrated: value and cost heads", "tell people apart"), rows)
+
+
 def service() -> str:
     """Requests a second and CPU time beside the trivial handler."""
     heads = (
@@ -334,6 +400,9 @@ FIGURES: dict[str, Callable[[], str]] = {
     "learners": learners,
     "evaluation": evaluation,
     "ope": ope,
+    "allocation": allocation,
+    "offers": offers,
+    "allocation_growth": allocation_growth,
     "accuracy": accuracy,
     "hillstrom": hillstrom,
     "agreement": agreement,
