@@ -605,8 +605,8 @@ def test_words(log):
     assert f"{policy.price_:.4g} times its predicted cost" in policy.explain()
     assert policy.at(0.0).explain() == "Offer nothing. The budget pays for nothing."
     assert "nothing more is predicted to bring anything" in policy.at(100.0).explain()
-    assert policy.name == "Columns allocation, 0.2 a head"
-    assert policy.at(None).name == "Columns allocation, no budget"
+    assert policy.name == "allocation, 0.2 a head"
+    assert policy.at(None).name == "allocation, no budget"
 
 
 def test_repricing_keeps_the_evidence_and_the_budget_on_the_rows_it_is_given():

@@ -190,7 +190,7 @@ class AllocationPolicy(Parameters):
     def name(self) -> str:
         """What tables call it."""
         amount = "no budget" if self.budget is None else f"{self.budget:g} a head"
-        return f"{type(self.value_learner).__name__} allocation, {amount}"
+        return f"allocation, {amount}"
 
     @property
     def fitted_on(self) -> Fingerprint | None:

@@ -284,3 +284,15 @@ def test_many_constraints_are_told_only_where_they_bind() -> None:
     assert idle
     assert f"{idle} more do not bind" in str(made)
     assert str(made).count("parity: ") == 12 - idle
+
+
+@pytest.mark.parametrize("budget", ["100", True, [1.0]])
+def test_a_budget_is_a_number(budget: Any) -> None:
+    with pytest.raises(ParameterError, match="budget is"):
+        allocate(VALUE, COST, budget=budget)
+
+
+@pytest.mark.parametrize("told", [["cap 5"], ps.policies.Cap(5), "cap"])
+def test_constraints_are_a_list_of_constraints(told: Any) -> None:
+    with pytest.raises(ParameterError, match="constraints holds"):
+        allocate(VALUE, COST, budget=5.0, constraints=told)

@@ -189,3 +189,11 @@ def test_a_damaged_file_is_refused(file: Path, tmp_path: Path) -> None:
     damaged.write_bytes(file.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"'damaged.parquet' cannot be read.*whole"):
         allocate_parquet(damaged, tmp_path / "out", value=named("v"), cost=named("c"), budget=1.0)
+
+
+def test_columns_are_named_by_offer(table: pl.DataFrame, tmp_path: Path) -> None:
+    file = tmp_path / "in.parquet"
+    table.head(10).write_parquet(file)
+    with pytest.raises(ParameterError, match=r"value is .* not a mapping"):
+        allocate_parquet(file, tmp_path / "out.parquet", value=["v_mail"], cost={"mail": 1.0}, budget=5.0)  # type: ignore[arg-type]
+    assert not (tmp_path / "out.parquet").exists()

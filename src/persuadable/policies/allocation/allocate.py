@@ -191,6 +191,7 @@ def _by_prices(
     from persuadable.policies.allocation.constraints import Cap, RoiFloor, Spend
     from persuadable.policies.allocation.dual import solve
 
+    _require_constraints(constraints)
     asked: list[Constraint] = [Cap(most, actions=_label(key, labels)) for key, most in caps.items()]
     if math.isfinite(limits.budget):
         asked.insert(0, Spend(limits.budget))
@@ -227,6 +228,21 @@ def _by_prices(
         efficiency_floor=problem.efficiency_floor,
         single_price=False,
     )
+
+
+def _require_constraints(told: Any) -> None:
+    """Refuse what is no list of constraints.
+
+    Raises:
+        ParameterError: naming what was passed.
+    """
+    several = told if isinstance(told, list | tuple) else [None]
+    wrong = [one for one in several if not (hasattr(one, "prepare") and hasattr(one, "rows"))]
+    if wrong:
+        what = told if wrong == [None] and not isinstance(told, list | tuple) else wrong[0]
+        raise ParameterError(
+            f"constraints holds {what!r}"[:160], remedy="Pass a list of Spend, Cap, AtLeast, Parity or RoiFloor."
+        )
 
 
 def _label(key: Any, labels: tuple[str, ...]) -> str:

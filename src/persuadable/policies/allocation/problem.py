@@ -305,13 +305,10 @@ def checked_amount(amount: Any, name: str, remedy: str) -> float:
     Raises:
         ParameterError: it is none.
     """
-    try:
-        number = float(amount)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not 0.0 <= number < math.inf:
+    known = isinstance(amount, int | float | np.number) and not isinstance(amount, bool)
+    if not (known and 0.0 <= amount < math.inf):
         raise ParameterError(f"{name} is {amount!r}", remedy=remedy)
-    return number
+    return float(amount)
 
 
 def _margin(stderr: NDArray[Any], averse: float) -> Floats:

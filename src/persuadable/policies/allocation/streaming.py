@@ -78,6 +78,11 @@ def allocate_parquet(
         ParameterError: a negative budget, floor or aversion; a batch of no rows.
     """
     limits = checked_limits(budget, roi_floor)
+    for name, told in (("value", value), ("cost", cost)):
+        if not isinstance(told, Mapping):
+            raise ParameterError(
+                f"{name} is {told!r}, not a mapping"[:160], remedy=f"Pass {name}={{label of the offer: column}}."
+            )
     labels = action_labels([no_offer, *value], len(value) + 1)
     if not value:
         raise ActionError("value names no offer", remedy="Pass value={label: column}, cost={label: column or number}.")
