@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ import persuadable as ps
 from persuadable import study
 from persuadable.cli import app
 from persuadable.cli.logs import numbers
-from persuadable.errors import ActionError, OutcomeError, ParameterError
+from persuadable.errors import ActionError, DataError, OutcomeError, ParameterError
 from persuadable.study import OfferPlan, OfferStudy
+from persuadable.study.offers.checks import look_at_budget, look_at_costs
 from persuadable.study.offers.run import _of_kept, _scores
-from persuadable.study.offers.words import limits, thin, verdict
+from persuadable.study.offers.words import bullets, limits, thin, verdict
+from persuadable.study.offers.write import offer_report
 
 BUDGET = 1.5
 FEW = {"learners": ("dr",), "n_resamples": 2, "threads": 1, "progress": False}
@@ -67,6 +70,9 @@ def test_it_says_what_it_found(found: OfferStudy) -> None:
     assert found.robustness is not None
     assert {each.head for each in found.heads.criteria} == {"value", "cost"}
     assert limits(found)
+    explained = found.policy.explain()
+    assert " ".join(sentence for sentence in said.sentences if sentence in explained) == explained, "a line a sentence"
+    assert len([sentence for sentence in said.sentences if sentence in explained]) > 1
 
 
 def test_the_folder_it_leaves(found: OfferStudy, tmp_path: Path) -> None:
@@ -89,7 +95,9 @@ def test_where_nothing_has_an_effect_nothing_is_offered(tmp_path: Path) -> None:
     log = ps.worlds.Offers("none", depths=(0.2,)).sample(2_000, random_state=3)
     nothing = study.run_offers(log, OfferPlan(budget=BUDGET, **FEW))
     assert nothing.policy.rule.offered == 0.0
-    assert verdict(nothing).headline == "Offer nothing to anybody."
+    said = verdict(nothing)
+    assert said.headline == "Offer nothing to anybody."
+    assert bullets(said).count("Offer nothing") == 1
     assert study.write_offers(nothing, tmp_path).report.exists()
 
 
@@ -111,9 +119,6 @@ def test_stated_costs_follow_the_offers_that_are_pooled_or_left_out() -> None:
     stated = {"treatment 1": 0.5, "treatment 2": 0.9, "treatment 3": 1.5}
     left_out = _of_kept(stated, ps.design.support(log), log)
     assert left_out == {"treatment 1": 0.5, "treatment 2": 0.9}
-    for wrong, said in ((stated | {"gift": 1.0}, "name 'gift'"), ({"treatment 1": 0.5}, "lack 'treatment 2'")):
-        with pytest.raises(ActionError, match=said):
-            _of_kept(wrong, ps.design.support(log), log)
     quick = FEW | {"calibration": None, "n_resamples": 0, "dose": {"treatment 2": 2.0, "treatment 3": 3.0}}
     pooled = study.run_offers(log, OfferPlan(budget=0.2, cost=stated, **quick))
     assert pooled.offers == ("treatment 1", "treatment 2 | treatment 3")
@@ -149,8 +154,9 @@ def test_offers_that_cost_nothing_are_not_called_worthless(tmp_path: Path) -> No
     log = ps.worlds.RandomisedTrial(outcome="money").sample(1_500, random_state=0)
     label = log.actions.treatments[0]
     quick = FEW | {"calibration": None, "n_resamples": 0, "evidence": None}
-    found = study.run_offers(log, OfferPlan(roi_floor=1.0, cost={label: -0.5}, **quick))
-    assert found.policy.rule.spend < 0.0
+    found = study.run_offers(log, OfferPlan(roi_floor=1.0, cost={label: 0.0}, **quick))
+    assert found.policy.rule.offered > 0.0
+    assert found.policy.rule.spend == 0.0
     assert found.budget == 0.0
     assert verdict(found).headline.startswith("Choosing the offer")
     page = study.write_offers(found, tmp_path).report.read_text(encoding="utf-8")
@@ -174,6 +180,9 @@ def test_what_cannot_be_studied_is_refused() -> None:
         OfferPlan()
     with pytest.raises(ParameterError, match="budget is -1"):
         OfferPlan(budget=-1)
+    for floor in (-0.5, float("nan"), "3"):
+        with pytest.raises(ParameterError, match=f"roi_floor is {floor!r}"):
+            OfferPlan(roi_floor=floor)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="calibration is 'sigmoid'"):
         OfferPlan(budget=1, calibration="sigmoid")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="no learner 'q'"):
@@ -197,10 +206,11 @@ def test_the_command(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*asked, "--budget", "0.05", *quick])
     assert done.exit_code == 0, done.output
     assert "The decision" in done.output
+    assert "\n- " in done.output, "a line a sentence"
     assert "persuadable serve" in done.output
     refused = CliRunner().invoke(app, [*asked, *quick])
     assert refused.exit_code == 2
-    assert "Pass budget=" in refused.output
+    assert "Pass --budget, what may be spent per head, or --roi-floor" in " ".join(refused.output.split())
     unreadable = CliRunner().invoke(app, [*asked, "--budget", "1", "--dose", "small", *quick])
     assert unreadable.exit_code == 2
     assert "--dose 'small' cannot be read" in " ".join(unreadable.output.split())
@@ -211,3 +221,133 @@ def test_numbers_that_cannot_be_read_are_refused(text: str) -> None:
     assert numbers("a=b=1, c=-2.5", "--costs", "small=1") == {"a=b": 1.0, "c": -2.5}
     with pytest.raises(ParameterError, match=f"--costs '{text}' cannot be read"):
         numbers(text, "--costs", "small=1")
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        (("--budget", "1", "--cost", "cost", "--costs", "small=1"), "Give --cost or --costs, not both"),
+        (("--budget", "1"), "Pass --cost, the column of what each decision cost, or --costs"),
+        (("--budget", "-1", "--cost", "cost"), "--budget is -1. Pass a number from 0"),
+        (("--roi-floor", "nan", "--cost", "cost"), "--roi-floor is nan. Pass a number from 0"),
+        (("--cost", "cost"), "Pass --budget, what may be spent per head, or --roi-floor"),
+    ],
+)
+def test_the_command_refuses_before_it_reads_the_file(told: tuple[str, ...], said: str) -> None:
+    asked = ["allocate", "absent.csv", "--action", "arm", "--control", "none", "--value", "margin", *told]
+    refused = CliRunner().invoke(app, asked)
+    assert refused.exit_code == 2
+    assert said in " ".join(refused.output.split())
+    assert "absent.csv" not in refused.output
+
+
+def _trial(features: pl.DataFrame, cost: np.ndarray | None = None) -> ps.DecisionLog:
+    """Rows of two offers and none in turn, with a margin that is the row's number."""
+    n = features.height
+    outcomes = {"margin": np.arange(n, dtype=float), "x": np.ones(n) if cost is None else cost}
+    told = features.with_columns(
+        arm=pl.Series([("none", "5 off", "10 off")[i % 3] for i in range(n)]),
+        **{k: pl.Series(v) for k, v in outcomes.items()},
+    )
+    return ps.DecisionLog.from_frame(told, action="arm", control="none", outcomes=["margin"], cost="x")
+
+
+def test_costs_that_cannot_be_weighed_are_refused() -> None:
+    log = _trial(pl.DataFrame({"age": np.arange(1_500) % 50}))
+    with pytest.raises(OutcomeError, match="'margin' is both the value and its cost"):
+        study.run_offers(log, OfferPlan(budget=1.0, cost="margin", **FEW))
+    for stated, said in (
+        ({"5 off": 5, "10 off": -10}, "'10 off' is stated to cost -10; a cost is a number from 0"),
+        ({"5 off": float("nan"), "10 off": 10}, "'5 off' is stated to cost nan"),
+    ):
+        with pytest.raises(ParameterError, match=said):
+            study.run_offers(log, OfferPlan(budget=1.0, cost=stated, **FEW))
+    for stated, said in (
+        ({"5 off": 5, "10 of": 10}, "name '10 of' and lack '10 off'"),
+        ({"5 off": 5, "10 off": 10, "none": 0}, "The stated costs name 'none'"),
+        ({"5 off": 5}, "The stated costs lack '10 off'"),
+    ):
+        for prune in (True, False):
+            with pytest.raises(ActionError, match=said):
+                study.run_offers(log, OfferPlan(budget=1.0, cost=stated, prune=prune, **FEW))
+    free = _trial(pl.DataFrame({"age": np.arange(90) % 50}), np.zeros(90))
+    with pytest.raises(OutcomeError, match="The cost 'x' is 0 in every row"):
+        study.run_offers(free, OfferPlan(budget=1.0, **FEW))
+
+
+def test_negative_logged_costs_are_pointed_at() -> None:
+    cost = np.ones(90)
+    cost[[3, 40, 41, 70]] = -2.5
+    with pytest.warns(UserWarning, match=r"negative in 4 of 90 rows: row 3 \(-2.5\), 40 \(-2.5\), 41 \(-2.5\), …"):
+        look_at_costs(_trial(pl.DataFrame({"age": np.arange(90) % 50}), cost), "x")
+
+
+def test_a_column_that_names_people_is_refused() -> None:
+    people = [f"c{i}" for i in range(300)]
+    log = _trial(pl.DataFrame({"customer": people}))
+    with pytest.raises(DataError, match="Column 'customer' has 300 values in 300 rows: it names people") as refused:
+        study.run_offers(log, OfferPlan(budget=1.0, **FEW))
+    assert "--unit customer or --drop customer" in str(refused.value)
+    for towns in (150, 20):  # half as many as rows; few, in a small log: both describe, and thin arms are what is wrong
+        few = _trial(pl.DataFrame({"town": [f"t{i % towns}" for i in range(300 if towns == 150 else 30)]}))
+        with pytest.raises(ActionError, match="No action has support enough"):
+            study.run_offers(few, OfferPlan(budget=1.0, **FEW))
+
+
+def test_a_budget_in_another_unit_is_pointed_at(found: OfferStudy) -> None:
+    policy = found.policy.__class__.from_state(found.value_head, found.cost_head, found.policy.state())
+    everything = float(policy.path_.spend[-1])
+    policy.budget = 50.0
+    with pytest.warns(UserWarning, match="The budget of 50 per head is more than the .* everything worth giving costs"):
+        look_at_budget(policy, 50.0)
+    tiny = everything * 1e-4
+    policy.budget = tiny
+    assert policy.rule.offered < 0.01
+    with pytest.warns(UserWarning, match="of people only"):
+        look_at_budget(policy, tiny)
+    policy.budget = BUDGET
+    look_at_budget(policy, BUDGET)  # neither: a warning would fail this
+
+
+def test_a_comparison_in_doubt_has_no_good_headline(found: OfferStudy) -> None:
+    for wrong, said in (
+        ({"p_value": 1e-6}, "Not to be believed yet: the arms differ by more than chance."),
+        (
+            {"shares_p_value": 1e-6},
+            "Not to be believed yet: the shares of the arms are not those the propensities imply.",
+        ),
+    ):
+        doubted = verdict(replace(found, balance=replace(found.balance, **wrong)))
+        assert doubted.headline == said
+        assert doubted.tone == "unclear"
+        assert not any("beats" in sentence for sentence in doubted.sentences)
+
+
+def test_it_prints_its_verdict_and_its_path(found: OfferStudy) -> None:
+    said = verdict(found)
+    lines = str(found).splitlines()
+    assert lines[0] == said.headline
+    assert lines[1 : 1 + len(said.sentences)] == [f"- {sentence}" for sentence in said.sentences]
+    assert str(found).endswith(str(found.path))
+    assert len(repr(found)) < 200
+
+
+def test_tables_tell_offers_in_order_of_dose(found: OfferStudy) -> None:
+    """Doses against the log's order turn every table round; without doses the log's order stays."""
+    doses = dict(zip(found.offers, (2.0, 1.0), strict=True))
+    rows = {
+        name: tuple(replace(row, dose=doses[row.label]) for row in getattr(found.support, name))
+        for name in ("actions", "kept")
+    }
+    turned = replace(found, support=replace(found.support, **rows))
+    for told, expected in ((found, found.offers), (turned, found.offers[::-1])):
+        for title, caption, column in (
+            ("The decision", "The policy and its alternatives", 0),
+            ("Support", "What the log knows of each offer", 0),
+            ("Value and cost", "Do predicted effects come true?", 1),
+            ("Budgets", "Averaged over all budgets", 0),
+        ):
+            section = next(one for one in offer_report(told).sections if one.title == title)
+            table = next(block for block in section.blocks if getattr(block, "caption", None) == caption)
+            named = [label for row in table.rows for label in found.offers if label in str(row[column])]
+            assert tuple(dict.fromkeys(named)) == expected, title

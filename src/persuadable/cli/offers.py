@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +30,7 @@ from persuadable.cli.logs import (
     say_where,
 )
 from persuadable.cli.root import Out, Seed, Threads, escaped, names, refusals
+from persuadable.errors import ParameterError
 
 if TYPE_CHECKING:
     from persuadable.study import OfferStudy
@@ -78,6 +80,7 @@ def allocate(
     from persuadable.study import OfferPlan, run_offers, write_offers
 
     with refusals():
+        _require_money(budget, roi_floor, cost, costs)
         plan = OfferPlan(
             budget=budget,
             cost=None if costs is None else numbers(costs, "--costs", EXAMPLE),
@@ -116,15 +119,40 @@ def allocate(
         say_where(written)
 
 
+def _require_money(budget: float | None, roi_floor: float | None, cost: str | None, costs: str | None) -> None:
+    """Refuse, in the names of the options and before the file is read, what cannot be weighed.
+
+    Raises:
+        ParameterError: neither limit, one that is no number from 0, or not just one way of telling the cost.
+    """
+    for option, told in (("--budget", budget), ("--roi-floor", roi_floor)):
+        if told is not None and not 0 <= told < math.inf:
+            raise ParameterError(f"{option} is {told:g}", remedy="Pass a number from 0.")
+    if budget is None and roi_floor is None:
+        raise ParameterError(
+            "Neither a budget nor a return is asked for: whatever is worth anything would be bought",
+            remedy="Pass --budget, what may be spent per head, or --roi-floor, the least value per unit of cost.",
+        )
+    if cost is not None and costs is not None:
+        raise ParameterError(
+            "Give --cost or --costs, not both",
+            remedy="--cost names the column of what each decision cost; --costs states it where no column does.",
+        )
+    if cost is None and costs is None:
+        raise ParameterError(
+            "There is no cost to weigh the value against",
+            remedy=f"Pass --cost, the column of what each decision cost, or --costs, what each offer costs: {EXAMPLE}.",
+        )
+
+
 def _say(study: OfferStudy, warned: set[str]) -> None:
     """Support, the path of budgets, and the decision in words."""
-    from persuadable.study.offers import verdict
+    from persuadable.study.offers import bullets, verdict
 
     console = Console(highlight=False)
     for warning in sorted(warned):
         console.print(f"[bold yellow]Warning:[/] {escaped(warning)}\n")
     typer.echo(f"{study.support}\n")
     typer.echo(f"{study.path}\n")
-    said = verdict(study)
     console.print("[bold]The decision[/]")
-    console.print(escaped(" ".join((said.headline, *said.sentences))) + "\n", soft_wrap=False)
+    console.print(escaped(bullets(verdict(study))) + "\n", soft_wrap=False)

@@ -70,6 +70,11 @@ class OfferPlan:
             raise ParameterError(
                 f"budget is {self.budget!r}", remedy="Pass what may be spent per head, a number from 0, or None."
             )
+        floor = self.roi_floor
+        if floor is not None and not (isinstance(floor, int | float) and 0 <= floor < math.inf):
+            raise ParameterError(
+                f"roi_floor is {floor!r}", remedy="Pass the least value per unit of cost, a number from 0, or None."
+            )
         if self.budget is None and self.roi_floor is None:
             raise ParameterError(
                 "Neither a budget nor a return is asked for: whatever is worth anything would be bought",

@@ -35,9 +35,9 @@ class Heads:
     chosen: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class OfferStudy:
-    """Everything a study of offers found.
+    """Everything a study of offers found; ``print`` tells the verdict and the path of budgets.
 
     Attributes:
         plan: what was asked.
@@ -90,3 +90,8 @@ class OfferStudy:
     def offers(self) -> tuple[str, ...]:
         """Labels of what may be offered."""
         return self.log.actions.treatments
+
+    def __str__(self) -> str:
+        from persuadable.study.offers.words import bullets, verdict  # they read this class
+
+        return f"{bullets(verdict(self))}\n\n{self.path}"

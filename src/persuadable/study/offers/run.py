@@ -15,11 +15,12 @@ from persuadable.design.support import Support
 from persuadable.effects import CalibratedEffects, Learner, clone, out_of_fold_effects
 from persuadable.effects.calibrated import FlatMapWarning
 from persuadable.effects.fitting import fit_each
-from persuadable.errors import ActionError, OutcomeError
+from persuadable.errors import OutcomeError
 from persuadable.log import DecisionLog
 from persuadable.policies import AllocationPolicy, Policy, TreatAll, TreatNone
 from persuadable.policies.allocation.sensitivity import Robustness, robustness
 from persuadable.response import cross_fit_arms
+from persuadable.study.offers.checks import look_at_budget, look_at_costs, require_descriptions, require_stated
 from persuadable.study.offers.plan import OfferPlan
 from persuadable.study.offers.result import Head, Heads, OfferStudy
 from persuadable.study.plan import NUISANCE
@@ -44,11 +45,18 @@ def run_offers(log: DecisionLog, plan: OfferPlan) -> OfferStudy:
         plan: the choices.
 
     Raises:
-        ActionError, DataError: no offer has rows enough, or stated costs are of other offers.
-        OutcomeError: no cost, or an unknown outcome.
-        ParameterError: from the rooms below, naming what is wrong and the remedy.
+        ActionError: no offer has rows enough, or stated costs are of other offers.
+        DataError: a feature names people rather than describes them.
+        OutcomeError: an unknown outcome; or no cost, one that is 0 in every row, or one that is the value itself.
+        ParameterError: a stated cost that is not a number from 0; or from the rooms below.
+
+    Warns:
+        UserWarning: some logged costs are negative, or the budget limits nothing or pays for hardly anybody.
     """
+    require_descriptions(log)
     value, cost = _outcomes(log, plan)
+    if isinstance(cost, tuple):
+        look_at_costs(log, cost[0])
     supported = support(log, plan.segments, value, plan.dose)
     if plan.prune:
         cost = cost if isinstance(cost, tuple) else _of_kept(cost, supported, log)
@@ -71,6 +79,7 @@ def run_offers(log: DecisionLog, plan: OfferPlan) -> OfferStudy:
         evidence=plan.evidence,
     ).calibrate(train)
     policy.reprice(test)  # without a look at outcomes; served predictions, unlike those out of fold
+    look_at_budget(policy, plan.budget)
     candidates = tuple(
         Heads(name, score, name == best) for name, score in sorted(scores.items(), key=lambda item: -item[1])
     )
@@ -96,6 +105,7 @@ def _outcomes(log: DecisionLog, plan: OfferPlan) -> tuple[str, tuple[str] | Mapp
     value = plan.value or log.primary
     log.outcome(value)
     if isinstance(plan.cost, Mapping):
+        require_stated(plan.cost, log)
         return value, plan.cost
     cost = plan.cost or log.cost_name
     if cost is None:
@@ -104,22 +114,18 @@ def _outcomes(log: DecisionLog, plan: OfferPlan) -> tuple[str, tuple[str] | Mapp
             where="run_offers",
             remedy="Name the log's cost, pass cost= the name of an outcome, or what each offer costs by label.",
         )
+    if cost == value:
+        raise OutcomeError(
+            f"{cost!r} is both the value and its cost",
+            where="run_offers",
+            remedy="Name two columns: what is to be raised, and what each decision cost.",
+        )
     log.outcome(cost)
     return value, (cost,)
 
 
 def _of_kept(cost: Mapping[str, float], supported: Support, log: DecisionLog) -> dict[str, float]:
-    """What each offer kept costs: of a pool the mean of its members, as the log draws them.
-
-    Raises:
-        ActionError: an offer of the log without a cost, or a cost for what is no offer.
-    """
-    if wrong := sorted(set(cost) ^ set(log.actions.treatments)):
-        raise ActionError(
-            f"The stated costs {'name' if wrong[0] in cost else 'lack'} {wrong[0]!r}",
-            where="run_offers",
-            remedy=f"State one cost for each of {list(log.actions.treatments)}.",
-        )
+    """What each offer kept costs: of a pool the mean of its members, as the log draws them."""
     drawn = dict(zip(log.actions.names, np.average(log.propensity(), axis=0, weights=log.weight), strict=True))
     return {
         row.label: float(np.average([cost[one] for one in row.members], weights=[drawn[one] for one in row.members]))

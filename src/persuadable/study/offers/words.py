@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
+import re
+
 from persuadable.report import Verdict
 from persuadable.report.words import interval, level, number, p_phrase, percent
 from persuadable.study.offers.result import OfferStudy
-from persuadable.study.words import comparison_doubts
+from persuadable.study.words import SUSPICIOUS, comparison_doubts
 from persuadable.value import Estimate
 from persuadable.value.paths.result import AVERAGE
 
-__all__ = ["estimand", "limits", "thin", "verdict"]
+__all__ = ["bullets", "estimand", "limits", "thin", "verdict"]
 
 
 def verdict(study: OfferStudy) -> Verdict:
-    """The decision: what to offer whom, what it brings for its money, and whether choosing by person is worth it."""
+    """The decision: what to offer whom, what it brings for its money, and whether choosing by person is worth it.
+
+    Where the comparison itself is in doubt the headline says that, and nothing of who does better.
+    """
     doubted = comparison_doubts(study.log, study.balance)
     if study.policy.rule.offered == 0.0:
-        return Verdict("Offer nothing to anybody.", (*doubted, study.policy.explain(), *thin(study)), "unclear")
+        return Verdict("Offer nothing to anybody.", (*doubted, *_explained(study), *thin(study)), "unclear")
     gain = study.path.difference(AVERAGE, study.budget)
     low, high = gain.interval
     tone, judged = (
         ("good", "beats") if low > 0 else ("bad", "does worse than") if high < 0 else ("unclear", "cannot be told from")
     )
     headline = f"Choosing the offer for each person {judged} spending as much without knowing who they are."
+    if doubted:
+        headline, tone = f"Not to be believed yet: {_doubt(study)}.", "unclear"
     said = (
         *doubted,
         *_brings(study),
         f"Against offers drawn by lot, in the mix that is best on average, at {number(study.budget, 3)} per head it "
         f"brings {_amount(study, gain)}.",
         *_against_single(study),
-        study.policy.explain(),
+        *_explained(study),
         *thin(study),
     )
-    return Verdict(headline, said, "unclear" if doubted else tone)  # type: ignore[arg-type]
+    return Verdict(headline, said, tone)  # type: ignore[arg-type]
+
+
+def bullets(said: Verdict) -> str:
+    """A verdict as plain text: the headline, then what it rests on, a line each."""
+    return "\n".join((said.headline, *(f"- {sentence}" for sentence in said.sentences)))
+
+
+def _explained(study: OfferStudy) -> tuple[str, ...]:
+    """The policy in words, by sentence, without that it offers nothing, which the headline says."""
+    return tuple(re.split(r"(?<=\.) (?=[A-Z])", study.policy.explain().removeprefix("Offer nothing. ")))
+
+
+def _doubt(study: OfferStudy) -> str:
+    """What is wrong with the comparison, in a clause."""
+    if study.balance.p_value < SUSPICIOUS:
+        return "the arms differ by more than chance"
+    return "the shares of the arms are not those the propensities imply"
 
 
 def _against_single(study: OfferStudy) -> tuple[str, ...]:

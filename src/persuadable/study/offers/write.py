@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -145,6 +147,21 @@ def offer_report(study: OfferStudy) -> ReportContent:
     )
 
 
+def _placing(study: OfferStudy) -> Callable[[str], float]:
+    """Where a row about an offer belongs in a table: by the offer's dose, those without one after it, in their order.
+
+    Nobody comes first. Where no doses were given all offers are alike, so that sorting changes nothing among them.
+    """
+    rows = (*study.support.actions, *study.support.kept)
+    doses = {row.label: row.dose for row in rows if row.dose is not None}
+
+    def place(name: str) -> float:
+        label = name.removeprefix("everybody gets ").removeprefix("only ")
+        return -math.inf if label == "nobody" else doses.get(label, math.inf)
+
+    return place
+
+
 def _decision(study: OfferStudy) -> Section:
     gain, rule = study.decision["nobody"].difference, study.policy.rule
     facts = [(f"{study.value} per head gained", number(gain.value, 3), interval(*gain.interval))]
@@ -154,7 +171,10 @@ def _decision(study: OfferStudy) -> Section:
         facts.append(("gained per unit of cost", number(study.roi.value, 3), interval(*study.roi.interval)))
     facts.append(("λ", number(rule.price, 3), "what the last unit of money is predicted to bring"))
     facts.append(("get an offer", percent(1.0 - study.decision.policy.action_shares[0]), words.offered(study)))
-    blocks: list[Block] = [Facts(tuple(facts)), decision_table(study.decision), plot(study.decision)]
+    place = _placing(study)
+    comparisons = sorted(study.decision.comparisons, key=lambda each: place(each.baseline.policy))
+    decision = replace(study.decision, comparisons=tuple(comparisons))
+    blocks: list[Block] = [Facts(tuple(facts)), decision_table(decision), plot(decision)]
     if study.others:
         blocks.append(
             estimate_table(study.others.values(), "The same policy against nobody, on the outcomes it did not aim at")
@@ -168,7 +188,7 @@ def _budgets(study: OfferStudy) -> Section:
         free = "What is predicted to be worth an offer costs nothing, so no money would bring more."
         told = free if path.at(0.0).offered else "Nothing is predicted to be worth any money."
         return Section("Budgets", (told,), "What would more or less bring?")
-    areas = [path.area(), *(path.area_difference(name) for name in path.baselines)]
+    areas = [path.area(), *(path.area_difference(name) for name in sorted(path.baselines, key=_placing(study)))]
     note = f"{AVERAGE}: the best mix of offers for anybody who cannot tell people apart."
     blocks: tuple[Block, ...] = (
         plot(path),
@@ -183,21 +203,24 @@ def _budgets(study: OfferStudy) -> Section:
 
 
 def _support(study: OfferStudy) -> Section:
-    frame = study.support.frame()
+    place, known = _placing(study), study.support
+    frame = replace(known, actions=tuple(sorted(known.actions, key=lambda row: place(row.label)))).frame()
     told = [name for name in frame.columns if name != "enough" and frame[name].null_count() < frame.height]
     blocks: list[Block] = [
         Table.of(frame.select(told), caption="What the log knows of each offer"),
-        *study.support.words,
+        *known.words,
     ]
-    if study.support.cells:
-        blocks.append(Table.of(study.support.cells_frame(), caption="Within segments"))
+    if known.cells:
+        segments = {cell.segment: i for i, cell in reversed(list(enumerate(known.cells)))}
+        cells = sorted(known.cells, key=lambda cell: (segments[cell.segment], place(cell.action)))
+        blocks.append(Table.of(replace(known, cells=tuple(cells)).cells_frame(), caption="Within segments"))
     return Section("Support", tuple(blocks), "Are there rows enough to speak about every offer?")
 
 
 def _heads(study: OfferStudy) -> Section:
     heads = ("head", "offer", "true − predicted", "95%", "slope", "95%", "ranks", "calibrated", "stable")
-    rows = []
-    for each in study.heads.criteria:
+    place, rows = _placing(study), []
+    for each in sorted(study.heads.criteria, key=lambda one: (one.head != "value", place(one.action))):
         slope = None if each.line is None else each.line.slope
         rows.append(
             (
