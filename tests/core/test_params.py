@@ -14,12 +14,14 @@ def test_constructor_arguments_are_the_parameters() -> None:
         "clip",
         "engine",
         "form",
+        "loss",
         "n_folds",
         "n_resamples",
         "nuisance_trees",
         "propensity",
         "random_state",
         "trees",
+        "weighting",
     }
 
 
