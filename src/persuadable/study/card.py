@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from persuadable import __version__
+from persuadable.design import Balance
+from persuadable.design.propensity import Propensity
+from persuadable.log import DecisionLog
 from persuadable.policies import ARCHETYPES
 from persuadable.report import Metric, ModelCard
 from persuadable.report.words import percent
@@ -17,7 +20,7 @@ from persuadable.study import words
 from persuadable.study.result import Study
 from persuadable.value import ArchetypeRow, Estimate, Fairness, GroupFairness, PolicyReturns, Ratio, ReturnsGain
 
-__all__ = ["metrics", "model_card"]
+__all__ = ["data_facts", "made_by", "metrics", "model_card", "propensity_facts"]
 
 OVERRIDES = "Logged with propensity 1, with who and why; kept out of learning."
 MONEY = ("spend", "incremental_conversions", "attributed_conversions", "came_anyway", "profit")
@@ -50,21 +53,11 @@ def metrics(study: Study) -> Iterator[tuple[str, Estimate]]:
 
 def model_card(study: Study) -> ModelCard:
     """The model card of a study."""
-    log, plan, propensity = study.log, study.plan, study.learner.propensity_
+    log, plan = study.log, study.plan
     chosen = next(candidate for candidate in study.candidates if candidate.chosen)
     return ModelCard(
         name=f"{chosen.name} on {log.name}",
-        data={
-            "name": log.name,
-            "rows": log.n,
-            "training_rows": study.train.n,
-            "held_out_rows": study.test.n,
-            "fingerprint": log.fingerprint.digest,
-            "features": log.features.names,
-            "actions": {label: int((log.action == a).sum()) for a, label in enumerate(log.actions)},
-            "outcomes": {name: float(log.outcome(name).mean()) for name in log.outcomes},
-            "balance_p_value": study.balance.p_value,
-        },
+        data=data_facts(log, study.train, study.test, study.balance),
         imbalance=_imbalance(study),
         training={
             "trees": study.presets.settings(),
@@ -82,13 +75,7 @@ def model_card(study: Study) -> ModelCard:
             }
             for candidate in study.candidates
         ),
-        propensity={
-            "source": propensity.source,
-            "constant": propensity.constant,
-            "lowest": min(propensity.lowest),
-            "clip": propensity.clip,
-            "clipped_rows": sum(propensity.clipped),
-        },
+        propensity=propensity_facts(study.learner.propensity_),
         metrics=tuple(Metric.of(estimate, on=where) for where, estimate in metrics(study)),
         archetypes=tuple(_archetype(label, row) for label, table in study.archetypes.items() for row in table),
         economics=_economics(study),
@@ -103,8 +90,39 @@ def model_card(study: Study) -> ModelCard:
             "break_even": plan.least_effect(log.primary),
             "cost": log.cost_name,
         },
-        provenance={"persuadable": __version__, "python": platform.python_version(), "seed": plan.random_state},
+        provenance=made_by(plan.random_state),
     )
+
+
+def data_facts(log: DecisionLog, train: DecisionLog, test: DecisionLog, balance: Balance) -> dict[str, Any]:
+    """What a card says of the rows a study stands on."""
+    return {
+        "name": log.name,
+        "rows": log.n,
+        "training_rows": train.n,
+        "held_out_rows": test.n,
+        "fingerprint": log.fingerprint.digest,
+        "features": log.features.names,
+        "actions": {label: int((log.action == a).sum()) for a, label in enumerate(log.actions)},
+        "outcomes": {name: float(log.outcome(name).mean()) for name in log.outcomes},
+        "balance_p_value": balance.p_value,
+    }
+
+
+def propensity_facts(propensity: Propensity) -> dict[str, Any]:
+    """What a card says of the propensities the learners were fitted with."""
+    return {
+        "source": propensity.source,
+        "constant": propensity.constant,
+        "lowest": min(propensity.lowest),
+        "clip": propensity.clip,
+        "clipped_rows": sum(propensity.clipped),
+    }
+
+
+def made_by(seed: int) -> dict[str, Any]:
+    """What made a card: versions and seed."""
+    return {"persuadable": __version__, "python": platform.python_version(), "seed": seed}
 
 
 def _imbalance(study: Study) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from persuadable.report import (
 )
 from persuadable.report.content import Block
 from persuadable.report.words import interval, number, percent
+from persuadable.study.card import data_facts, made_by, propensity_facts
 from persuadable.study.offers import words
 from persuadable.study.offers.result import OfferStudy
 from persuadable.study.write import Written, metric_json
@@ -78,33 +79,17 @@ def metrics(study: OfferStudy) -> Iterator[tuple[str, Estimate]]:
 
 def offer_card(study: OfferStudy) -> ModelCard:
     """The model card of a study of offers."""
-    log, plan, propensity = study.log, study.plan, study.propensity
+    log, plan = study.log, study.plan
     chosen = next(each for each in study.candidates if each.chosen)
     return ModelCard(
         name=f"{chosen.name} on {log.name}",
-        data={
-            "name": log.name,
-            "rows": log.n,
-            "training_rows": study.train.n,
-            "held_out_rows": study.test.n,
-            "fingerprint": log.fingerprint.digest,
-            "features": log.features.names,
-            "actions": {label: int((log.action == a).sum()) for a, label in enumerate(log.actions)},
-            "outcomes": {name: float(log.outcome(name).mean()) for name in log.outcomes},
-            "balance_p_value": study.balance.p_value,
-        },
+        data=data_facts(log, study.train, study.test, study.balance),
         estimand=words.estimand(study),
         learners=tuple(
             {"name": each.name, "chosen": each.chosen, "out_of_fold_gain_on_training_rows": each.score}
             for each in study.candidates
         ),
-        propensity={
-            "source": propensity.source,
-            "constant": propensity.constant,
-            "lowest": min(propensity.lowest),
-            "clip": propensity.clip,
-            "clipped_rows": sum(propensity.clipped),
-        },
+        propensity=propensity_facts(study.propensity),
         metrics=tuple(Metric.of(estimate, on=where) for where, estimate in metrics(study)),
         limits=words.limits(study),
         intended_use="Choosing which offer, if any, each member of a population like this one gets.",
@@ -116,7 +101,7 @@ def offer_card(study: OfferStudy) -> ModelCard:
             "calibration": plan.calibration,
             "cost": study.policy.cost_outcome_,
         },
-        provenance={"persuadable": __version__, "python": platform.python_version(), "seed": plan.random_state},
+        provenance=made_by(plan.random_state),
     )
 
 
