@@ -8,14 +8,30 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect, sync_playwright
 
-__all__ = ["app", "browser", "console_of", "free_port", "go", "page_of", "service", "wait_for"]
+from persuadable import Bundle
+
+__all__ = [
+    "app",
+    "banner",
+    "browser",
+    "cells",
+    "choose",
+    "console_of",
+    "flawless",
+    "free_port",
+    "go",
+    "page_of",
+    "service",
+    "serving",
+    "wait_for",
+]
 
 # Seconds that a server may take to come up, or to end, on a slow machine.
 PATIENCE = 60
@@ -48,6 +64,24 @@ def app(address: str, folder: Path, **environment: str) -> Iterator[str]:
 
 
 @contextmanager
+def serving(folder: Path, build: Callable[[], Bundle]) -> Iterator[tuple[httpx.Client, str]]:
+    """A bundle's service and the app on top of it; yields a client of the service and the app's address.
+
+    Args:
+        folder: an empty one, for what they write.
+        build: makes the bundle, while the app starts.
+    """
+    port = free_port()
+    with app(f"http://127.0.0.1:{port}", folder) as started:
+        build().save(folder / "bundle")
+        with (
+            service(folder / "bundle", folder, port) as address,
+            httpx.Client(base_url=address, trust_env=False) as client,
+        ):
+            yield client, started
+
+
+@contextmanager
 def browser() -> Iterator[BrowserContext]:
     """Chromium without a window; its pages share what was loaded."""
     found = shutil.which("chromium")
@@ -70,6 +104,17 @@ def page_of(chromium: BrowserContext, address: str, *, width: int = 1280) -> Pag
     return page
 
 
+@contextmanager
+def flawless(address: str) -> Iterator[Page]:
+    """The app's first page in a browser of its own; in the end nothing must have gone wrong in it."""
+    with browser() as chromium:
+        opened = page_of(chromium, address)
+        wrong = console_of(opened)
+        yield opened
+        assert wrong == []
+        assert "Traceback" not in opened.get_by_role("main").inner_text()
+
+
 def console_of(page: Page) -> list[str]:
     """What goes wrong in a page from now on: errors on the console, requests that fail or leave this machine."""
     wrong: list[str] = []
@@ -81,6 +126,32 @@ def console_of(page: Page) -> list[str]:
 
 def _local(url: str) -> bool:
     return url.startswith(("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:"))
+
+
+def banner(page: Page, text: str) -> Locator:
+    """What a page tells that has this text in it."""
+    return page.get_by_role("status").filter(has_text=text)
+
+
+def cells(page: Page, table: str) -> dict[str, list[str]]:
+    """A table's rows by their first cell."""
+    page.get_by_role("table", name=table).wait_for()
+    rows = page.get_by_role("table", name=table).locator("tbody tr").all()
+    read = [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
+    return {row[0]: row[1:] for row in read}
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Choose from a list; one that a run of the page closes in between is opened again."""
+    wanted = page.get_by_role("option", name=option, exact=True)
+    for _ in range(10):
+        expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+        page.get_by_role("combobox", name=label, exact=True).click()
+        with suppress(TimeoutError):
+            wanted.click(timeout=2_000)
+            return
+        page.keyboard.press("Escape")
+    raise AssertionError(f"{label} does not offer {option}")
 
 
 def go(page: Page, title: str) -> None:

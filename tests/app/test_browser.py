@@ -13,6 +13,7 @@ import driving
 import httpx
 import polars as pl
 import pytest
+from driving import banner, cells
 from playwright.sync_api import BrowserContext, Page, expect
 
 from persuadable import DecisionLog
@@ -67,22 +68,10 @@ def page(chromium: BrowserContext, running: Running) -> Iterator[Page]:
     assert "Traceback" not in running.log.read_text()[before:]
 
 
-def banner(page: Page, text: str) -> Any:
-    return page.get_by_role("status").filter(has_text=text)
-
-
 def fill(page: Page, name: str, value: str) -> None:
     box = page.get_by_role("spinbutton", name=name, exact=True)
     box.fill(value)
     box.press("Tab")
-
-
-def cells(page: Page, table: str) -> dict[str, list[str]]:
-    """A table's rows by their first cell."""
-    page.get_by_role("table", name=table).wait_for()
-    rows = page.get_by_role("table", name=table).locator("tbody tr").all()
-    read = [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
-    return {row[0]: row[1:] for row in read}
 
 
 def budget(page: Page, percent: int) -> None:
@@ -295,5 +284,21 @@ def test_refusals_empty_states_and_a_service_that_goes_and_comes(
     with start():
         page.get_by_role("button", name="Try again").click()
         expect(banner(page, "No decisions yet")).to_be_visible()
+    assert wrong == []
+    page.close()
+
+
+def test_the_manual_of_the_api_needs_no_internet(chromium: BrowserContext, running: Running) -> None:
+    page = chromium.new_page()
+    wrong = driving.console_of(page)
+    answer = page.goto(f"{running.service.base_url}/docs")
+    assert answer is not None
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "http" not in policy
+    page.get_by_text("/v1/contract", exact=True).click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+    expect(page.locator(".live-responses-table tbody .response-col_status").first).to_contain_text("200")
     assert wrong == []
     page.close()

@@ -8,7 +8,7 @@ import documents
 import httpx
 import pytest
 
-from persuadable.app.cases import case_name, case_rows, case_said, feature_rows, held_by_another
+from persuadable.app.cases import case_name, case_rows, case_said, feature_rows, held_by_another, waiting_sentence
 from persuadable.app.client import Service, ServiceRefused
 from persuadable.app.offers import offer_said
 from persuadable.app.sentences import decision_said
@@ -66,6 +66,7 @@ def test_a_case_says_what_is_proposed_and_why_a_person_is_asked() -> None:
         "raise visit by 8.00 percentage points (95% interval of the effect −1.00 to 17.00)",
         "Its budget treats from 6.00 percentage points on.",
         "age lies outside what training saw (18 to 80)",
+        "It waits since 31 Jan 09:00 UTC, of the campaign c.",
         "Nothing is done until a person decides; u1 has none meanwhile.",
     ):
         assert part in text
@@ -103,6 +104,12 @@ def test_the_queue_as_a_table() -> None:
     assert rows[2][5] == "Ada gave call\n31 Jan 09:30"
     assert rows[3][3] == "+8.00\n"
     assert case_name(case()) == "u1: borderline, too good"
+
+
+def test_how_many_wait_for_which_reason() -> None:
+    told = waiting_sentence({"too-good": 2, "borderline": 1_200, "contract-flag": 2})
+    assert told == "Waiting for: borderline 1,200, contract flag 2, too good 2."
+    assert waiting_sentence({}) == ""
 
 
 def test_features_are_shown_with_what_training_saw() -> None:

@@ -12,7 +12,7 @@ import pytest
 from driving import PATIENCE, free_port, wait_for
 
 from persuadable.app import launching
-from persuadable.app.address import is_loopback
+from persuadable.service.loopback import is_loopback
 
 SECRET = "psk_1_a-secret-nobody-should-read"
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from typing import Any
 
 import bundles
 import driving
 import httpx
 import polars as pl
 import pytest
+from driving import banner, cells
 from playwright.sync_api import Page, expect
 
 from persuadable.app.fields import fields
@@ -22,36 +22,14 @@ BUDGET = "Budget: money per head of everybody"
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str]]:
-    folder, port = tmp_path_factory.mktemp("money"), driving.free_port()
-    with driving.app(f"http://127.0.0.1:{port}", folder) as app:
-        bundles.build_priced().save(folder / "bundle")
-        with (
-            driving.service(folder / "bundle", folder, port) as address,
-            httpx.Client(base_url=address, trust_env=False) as client,
-        ):
-            yield client, app
+    with driving.serving(tmp_path_factory.mktemp("money"), bundles.build_priced) as told:
+        yield told
 
 
 @pytest.fixture(scope="module")
 def page(running: tuple[httpx.Client, str]) -> Iterator[Page]:
-    with driving.browser() as chromium:
-        opened = driving.page_of(chromium, running[1])
-        wrong = driving.console_of(opened)
+    with driving.flawless(running[1]) as opened:
         yield opened
-        assert wrong == []
-        assert "Traceback" not in opened.get_by_role("main").inner_text()
-
-
-def cells(page: Page, table: str) -> dict[str, list[str]]:
-    """A table's rows by their first cell."""
-    page.get_by_role("table", name=table).wait_for()
-    rows = page.get_by_role("table", name=table).locator("tbody tr").all()
-    read = [[cell.inner_text() for cell in row.locator("td").all()] for row in rows]
-    return {row[0]: row[1:] for row in read}
-
-
-def banner(page: Page, text: str) -> Any:
-    return page.get_by_role("status").filter(has_text=text)
 
 
 def test_a_user_is_shown_every_offer_with_value_cost_and_net(page: Page, running: tuple[httpx.Client, str]) -> None:

@@ -115,6 +115,7 @@ def test_figures_show_the_curve_and_the_budget() -> None:
         np.testing.assert_array_equal(line.x, [0.0, 0.5, 1.0])
         assert line.y[-1] == last
         assert any(shape.x0 == 0.5 for shape in drawn.layout.shapes)
+        assert (drawn.layout.xaxis.tickformat, drawn.layout.xaxis.range) == (None, None), "money is no percentage"
 
 
 def test_budgets_are_asked_for_as_the_service_takes_them() -> None:

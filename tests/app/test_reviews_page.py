@@ -3,43 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import bundles
 import driving
 import httpx
 import pytest
-from playwright.sync_api import Page, TimeoutError, expect
+from driving import banner, choose
+from playwright.sync_api import Page, expect
+
+from persuadable.service.store import Store
 
 expect.set_options(timeout=20_000)
 PEOPLE = bundles.users(120, world=bundles.ARMS)
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, str]]:
-    folder, port = tmp_path_factory.mktemp("reviews"), driving.free_port()
-    with driving.app(f"http://127.0.0.1:{port}", folder) as app:
-        bundles.build_reviewed().save(folder / "bundle")
-        with (
-            driving.service(folder / "bundle", folder, port) as address,
-            httpx.Client(base_url=address, trust_env=False) as client,
-        ):
-            yield client, app
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reviews")
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[tuple[httpx.Client, str]]:
+    with driving.serving(folder, bundles.build_reviewed) as told:
+        yield told
 
 
 @pytest.fixture(scope="module")
 def page(running: tuple[httpx.Client, str]) -> Iterator[Page]:
-    with driving.browser() as chromium:
-        opened = driving.page_of(chromium, running[1])
-        wrong = driving.console_of(opened)
+    with driving.flawless(running[1]) as opened:
         yield opened
-        assert wrong == []
-        assert "Traceback" not in opened.get_by_role("main").inner_text()
-
-
-def banner(page: Page, text: str) -> Any:
-    return page.get_by_role("status").filter(has_text=text)
 
 
 def say(page: Page, label: str, text: str) -> None:
@@ -48,19 +42,6 @@ def say(page: Page, label: str, text: str) -> None:
     expect(box).to_have_count(1)
     box.fill(text)
     box.press("Tab")
-
-
-def choose(page: Page, label: str, option: str) -> None:
-    """Choose from a list; one that a run of the page closes in between is opened again."""
-    wanted = page.get_by_role("option", name=option, exact=True)
-    for _ in range(10):
-        expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
-        page.get_by_role("combobox", name=label, exact=True).click()
-        with suppress(TimeoutError):
-            wanted.click(timeout=2_000)
-            return
-        page.keyboard.press("Escape")
-    raise AssertionError(f"{label} does not offer {option}")
 
 
 def cases(service: httpx.Client, state: str = "open") -> list[dict[str, Any]]:
@@ -93,8 +74,8 @@ def test_an_empty_queue_says_so(page: Page) -> None:
 
 def test_a_case_is_claimed_and_approved(page: Page, running: tuple[httpx.Client, str]) -> None:
     service, _ = running
-    told = service.post("/v1/decide", json={"units": PEOPLE}).raise_for_status().json()["decisions"]
-    held = [decision for decision in told if decision["reason"] == "review"]
+    made = service.post("/v1/decide", json={"units": PEOPLE}).raise_for_status().json()["decisions"]
+    held = [decision for decision in made if decision["reason"] == "review"]
     driving.go(page, "Live")
     driving.go(page, "Reviews")
     first = cases(service)[0]
@@ -118,7 +99,8 @@ def test_a_case_is_claimed_and_approved(page: Page, running: tuple[httpx.Client,
     (approved,) = cases(service, "approved")
     decision = service.get(f"/v1/decisions/{approved['resolution']['decision_id']}").json()
     assert (decision["action"], decision["propensities"][first["proposed"]]) == (first["proposed"], 1.0)
-    assert decision["review"] == {"case": first["decision_id"], "by": "Ada", "why": "a regular"}
+    told = {name: decision["review"][name] for name in ("case", "by", "why", "proposed")}
+    assert told == {"case": first["decision_id"], "by": "Ada", "why": "a regular", "proposed": first["proposed"]}
 
 
 def test_an_override_needs_a_reason(page: Page, running: tuple[httpx.Client, str]) -> None:
@@ -176,3 +158,40 @@ def test_cases_are_found_by_their_reason(page: Page, running: tuple[httpx.Client
     choose(page, "Reason", "possible do not disturb")
     expect(banner(page, "No such case is open")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_the_next_case_is_the_most_pressing_that_nobody_has(page: Page, running: tuple[httpx.Client, str]) -> None:
+    service, _ = running
+    choose(page, "Reason", "any reason")
+    first, second, third = (case["decision_id"] for case in cases(service)[:3])
+    choose(page, "Case", name_of(cases(service)[0]))
+    page.get_by_role("button", name="Claim this case").click()
+    expect(banner(page, "It is yours")).to_be_visible()
+    page.keyboard.press("Control+Enter")
+    expect(banner(page, "Approved:")).to_be_visible()
+    service.post(f"/v1/reviews/{second}/claim", json={"reviewer": "Bob"}).raise_for_status()
+    page.get_by_role("button", name="Claim the next case").click()
+    expect(banner(page, "It is yours")).to_be_visible()
+    mine = [case["decision_id"] for case in cases(service, "claimed") if case["claim"]["by"] == "Ada"]
+    assert mine == [third]
+    assert first in [case["decision_id"] for case in cases(service, "approved")]
+    expect(banner(page, "It waits since")).to_be_visible()
+    page.get_by_role("button", name="Release").click()
+    expect(banner(page, "Given back")).to_be_visible()
+    service.post(f"/v1/reviews/{second}/release", json={"reviewer": "Bob"}).raise_for_status()
+
+
+def test_an_erased_case_is_said_to_be_gone(page: Page, running: tuple[httpx.Client, str], folder: Path) -> None:
+    service, _ = running
+    driving.go(page, "Live")
+    driving.go(page, "Reviews")
+    case = cases(service)[0]
+    choose(page, "Case", name_of(case))
+    page.get_by_role("button", name="Claim this case").click()
+    expect(banner(page, "It is yours")).to_be_visible()
+    store = Store.open(f"sqlite:///{folder / 'store.db'}")
+    assert store.erase(case["unit"]).decisions == 1
+    store.close()
+    page.get_by_role("button", name=f"Approve: {case['proposed']}").click()
+    expect(banner(page, "The case you looked at is gone")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Case", exact=True)).to_be_visible()

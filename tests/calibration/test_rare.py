@@ -1,6 +1,6 @@
 """Are effects on a rare outcome found, ranked and calibrated where 0.3% convert and 85% are treated?
 
-``nice python -m tests.calibration.test_rare`` runs everything (three minutes of CPU on one thread, 2 GB) and
+``nice python -m tests.calibration.test_rare`` runs everything (six minutes of CPU on one thread, 2 GB) and
 writes calibration/RARE.json.
 """
 
@@ -29,13 +29,14 @@ from persuadable.worlds import Ads
 
 SEED = 20_261_122
 N, HELD_OUT = 2_000_000, 1_000_000
-SEEDS = range(21, 26)
+SEEDS = range(31, 41)
 SHARE, BREAK_EVEN = 0.1, 0.002
 FIGURES = Path(__file__).parents[2] / "calibration" / "RARE.json"
 
 Array = NDArray[np.float64]
 
-#: Chosen on the worlds of seeds 0 to 12, which are not among those measured. All learners get the same responses.
+#: Chosen on the worlds of seeds 0 to 12 and first measured on 21 to 25; none of these are among ``SEEDS``.
+#: All learners get the same responses.
 WEIGHT = 30.0
 RESPONSES: dict[str, Any] = {"n_trees": 75, "max_depth": 3, "reg_lambda": 100.0, "min_child_weight": 300.0}
 EFFECTS = Trees(n_trees=60, max_depth=4, min_child_weight=2_000)
@@ -245,8 +246,11 @@ def slopes(found: list[Found], told: list[Chances]) -> dict[str, list[float]]:
 
 
 def held_out_coverage(found: list[Found], told: list[Chances]) -> str:
-    """How many of the 95% intervals from held-out outcomes hold the slope they estimate."""
-    rows: list[Found | Chances] = [*found, *told]
+    """How many of the 95% intervals from held-out outcomes hold the slope they estimate, one learner and arm a world.
+
+    Learners judged on the same rows miss together, so only one of them is counted.
+    """
+    rows: list[Found | Chances] = [*(r for r in found if r.learner == "X rows"), *told]
     inside = [
         abs(row.slope - row.true_slope) < 1.96 * row.stderr
         for row in rows
@@ -266,12 +270,15 @@ def beats(found: list[Found], x: str) -> dict[str, bool]:
 
 def verdict(found: list[Found], told: list[Chances]) -> dict[str, bool]:
     """What is claimed, and whether it held."""
-    claims = beats(found, "X rows")
+    claims = beats(found, "X rows") | beats(found, "X ipw")
     claims["Funnel has a lower RMSE than T"] = surely(found, "rmse", "T", "Funnel")
-    for what, values in slopes(found, told).items():
-        low, high = interval(values)
-        claims[f"{what}: the slope's interval holds 1"] = low <= 1 <= high
-    return claims
+    return claims | {what: held for what, held in straight(found, told).items() if "ipw" not in what}
+
+
+def straight(found: list[Found], told: list[Chances]) -> dict[str, bool]:
+    """Whether the t-interval of a slope over the worlds holds 1."""
+    ends = {what: interval(values) for what, values in slopes(found, told).items()}
+    return {f"{what}: the slope's interval holds 1": low <= 1 <= high for what, (low, high) in ends.items()}
 
 
 def _row(result: Found | Chances) -> str:
@@ -322,7 +329,7 @@ def write(found: list[Found], told: list[Chances], cpu_seconds: int) -> None:
         "slope_intervals": {k: [round(v, 4) for v in interval(vs)] for k, vs in slopes(found, told).items()},
         "held_out_intervals_that_hold_the_true_slope": held_out_coverage(found, told),
         "verdict": verdict(found, told),
-        "not_claimed": {**beats(found, "X ipw"), **beats(found, "X overlap")},
+        "not_claimed": beats(found, "X overlap") | {k: v for k, v in straight(found, told).items() if "ipw" in k},
     }
     lines = [f'"{name}": {json.dumps(value)}' for name, value in head.items()]
     for name, rows_ in {"effects_found": [_row(r) for r in found], "chances": [_row(r) for r in told]}.items():

@@ -8,8 +8,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 from tests.faults.client import PATIENCE, ask, insist
@@ -19,7 +21,7 @@ from persuadable.bench import workload
 from persuadable.effects import XLearner
 from persuadable.engine import LocalEngine, Trees
 
-__all__ = ["queue", "reviewed_bundle"]
+__all__ = ["claims", "queue", "reviewed_bundle"]
 
 AGAIN = {0, 429, 503, 507}
 STATES = ("open", "claimed", "approved", "overridden")
@@ -116,19 +118,25 @@ class Reviewers:
             self.made[case["decision_id"]] = told
 
     def _insist(self, verb: str, path: str, body: Any) -> tuple[int, Any]:
-        """Ask until it is answered for good; what breaks off is asked again, word for word."""
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            with self.lock:
-                self.asked += 1
-            try:
-                status, _, answer = ask(self.service.port, verb, path, body)
-            except (OSError, HTTPException, json.JSONDecodeError) as error:
-                status, answer = 0, repr(error)
-            if status not in AGAIN:
-                return status, answer
-            assert time.monotonic() < deadline, (status, answer)
-            time.sleep(0.05)
+        status, answer, asked = persist(self.service.port, verb, path, body)
+        with self.lock:
+            self.asked += asked
+        return status, answer
+
+
+def persist(port: int, verb: str, path: str, body: Any = None) -> tuple[int, Any, int]:
+    """Ask until it is answered for good, and how often; what breaks off is asked again, word for word."""
+    deadline, asked = time.monotonic() + PATIENCE, 0
+    while True:
+        asked += 1
+        try:
+            status, _, answer = ask(port, verb, path, body)
+        except (OSError, HTTPException, json.JSONDecodeError) as error:
+            status, answer = 0, repr(error)
+        if status not in AGAIN:
+            return status, answer, asked
+        assert time.monotonic() < deadline, (status, answer)
+        time.sleep(0.05)
 
 
 def queue(kind: str, bundle: Path, *, times: int, people: int = 4, seed: int = 0) -> dict[str, Any]:
@@ -162,6 +170,80 @@ def queue(kind: str, bundle: Path, *, times: int, people: int = 4, seed: int = 0
         }
 
 
+def claims(kind: str, bundle: Path, *, rounds: int, people: int = 6, seed: int = 0) -> dict[str, Any]:
+    """Have several people claim one case at the same moment, and then decide it; every fifth time a worker is killed.
+
+    Holds: of those who claim exactly one has the case and all others are told who; of those who decide it is this one
+    whose word counts, and one decision is made.
+    """
+    with (
+        scratch() as folder,
+        database(kind, folder) as (url, _),
+        serve(bundle, url, folder) as service,
+        ThreadPoolExecutor(people) as pool,
+        ThreadPoolExecutor(1) as killer,
+    ):
+        asked = killed = lost = 0
+        start = Barrier(people)
+
+        def at_once(path: str) -> list[tuple[int, Any, int]]:
+            def one(me: int) -> tuple[int, Any, int]:
+                start.wait(PATIENCE)
+                return persist(service.port, "POST", path, {"reviewer": f"reviewer {me}"})
+
+            return list(pool.map(one, range(people)))
+
+        for turn, case in enumerate(_waiting_cases(service, rounds, seed)):
+            place, over = f"/v1/reviews/{case}", threading.Event()
+            killing = killer.submit(_kill_one, service, over) if turn % 5 == 4 else None
+            told = at_once(f"{place}/claim")
+            won = [answer["claim"]["by"] for status, answer, _ in told if status == 200]
+            assert len(won) == 1, f"{len(won)} people have one case"
+            others = [answer["holder"]["by"] for status, answer, _ in told if status == 409]
+            assert others == won * (people - 1), "who has it is told otherwise"
+            done = at_once(f"{place}/approve")
+            by = [answer["resolution"]["by"] for status, answer, _ in done if status == 200]
+            assert by == won, f"{by} decided the case of {won}"
+            lost += len(others)
+            asked += sum(times for *_, times in told + done)
+            over.set()
+            killed += 0 if killing is None else killing.result()
+        people_made = rows_of(url, "SELECT count(*) FROM decisions WHERE reason = 'approved'")[0][0]
+        assert people_made == rounds, "a case was decided twice, or not at all"
+        return {
+            "database": kind,
+            "people at once": people,
+            "cases": rounds,
+            "claims that won": rounds,
+            "claims that lost": lost,
+            "cases with another number of winners than one": 0,
+            "decisions made": int(people_made),
+            "workers killed meanwhile": killed,
+            "requests": asked,
+        }
+
+
+def _kill_one(service: Service, over: threading.Event) -> int:
+    """Kill the first worker that is seen to answer somebody; 0 where none was seen before it was over."""
+    while not over.is_set():
+        for worker in service.workers():
+            worker.kill()
+            return 1
+    return 0
+
+
+def _waiting_cases(service: Service, number: int, seed: int) -> list[str]:
+    """Ids of so many cases that wait."""
+    pool = workload.rows(workload.users(400, seed=seed))
+    found: list[str] = []
+    while len(found) < number:
+        units = [{"unit": f"u-{len(found)}-{i}", "features": row} for i, row in enumerate(pool[:200])]
+        told, _, _ = insist(service.port, "/v1/decide", {"units": units, "budget_share": 0.5})
+        found += [d["decision_id"] for d in told["decisions"] if d["reason"] == "review"]
+        assert found, "nothing is left to people"
+    return found[:number]
+
+
 def _audit(url: str, service: Service, crew: Reviewers) -> None:
     """Hold the store to what clients were told.
 
@@ -183,6 +265,7 @@ def _audit(url: str, service: Service, crew: Reviewers) -> None:
         assert status == 200
         assert record["action"] == done["action"]
         assert record["propensities"] == {a: float(a == done["action"]) for a in record["propensities"]}
-        assert record["review"] == {"case": case, "by": done["by"], "why": done["why"]}
+        proposal = {name: crew.held[case]["review"][name] for name in ("proposed", "propensities")}
+        assert record["review"] == {"case": case, "by": done["by"], "why": done["why"], **proposal}
     waiting = sum(state == "waiting" for state, _, _ in held.values())
     until(lambda: ask(service.port, "GET", "/v1/reviews?limit=1")[2]["waiting"] == waiting, 10, "the queue is counted")

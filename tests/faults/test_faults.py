@@ -85,9 +85,21 @@ def test_a_budget_of_exactly_n_is_never_exceeded_by_one(kind: str, bundle: Path)
     assert figures["treated"] == 57
 
 
+@pytest.fixture(scope="session")
+def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that leaves decisions to people."""
+    return reviews.reviewed_bundle(tmp_path_factory.mktemp("reviewed"))
+
+
 @pytest.mark.parametrize("kind", DATABASES)
-def test_people_lose_and_double_nothing_when_workers_are_killed(kind: str, tmp_path: Path) -> None:
-    figures = reviews.queue(kind, reviews.reviewed_bundle(tmp_path), times=3)
+def test_of_people_who_claim_one_case_at_once_exactly_one_has_it(kind: str, reviewed: Path) -> None:
+    figures = reviews.claims(kind, reviewed, rounds=5)
+    assert (figures["claims that lost"], figures["decisions made"]) == (25, 5)
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_people_lose_and_double_nothing_when_workers_are_killed(kind: str, reviewed: Path) -> None:
+    figures = reviews.queue(kind, reviewed, times=3)
     assert figures["kills"] >= 3
     assert figures["decided by people"] >= 12
     assert figures["cases"] >= figures["decided by people"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -620,4 +621,13 @@ def test_the_examples_fulfil_their_schemas(description: dict[str, Any]) -> None:
 
 
 def test_the_documentation_page_is_there(api: Client) -> None:
-    assert "swagger" in api.get("/docs").text.lower()
+    page = api.get("/docs")
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    parts = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
+    assert len(parts) == 3
+    for part in parts:
+        answer = api.get(f"/{part}")
+        assert answer.status_code == 200
+        assert "//" not in part
+    assert "SwaggerUIBundle" in api.get("/docs/swagger-ui-bundle.js").text
+    assert api.get("/docs/other.js").status_code == 404

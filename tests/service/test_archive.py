@@ -136,7 +136,7 @@ def test_a_name_that_leaves_the_folder_is_refused(packed: bytes, name: str) -> N
     files = signed(members(packed) | {"EVIL": b"x"})
     files["manifest.json"] = files["manifest.json"].replace(b'"EVIL"', json.dumps(name).encode())
     raw = zipped({key: value for key, value in files.items() if key != "EVIL"})
-    refused(raw, "no name a file|not in the zip")
+    refused(raw, "names a file no bundle has")
     if name and "\x00" not in name:
         refused(zipped(members(packed) | {name: b"x"}), "no name a file")
 
@@ -217,7 +217,7 @@ def test_a_bomb_that_lies_about_its_size_does_not_go_off(packed: bytes) -> None:
 def test_many_or_large_files_are_refused(packed: bytes) -> None:
     refused(zipped({f"f{i}": b"" for i in range(archive.MOST_FILES + 1)}), "more than 5,000 files")
     refused(packed, "at most 1,000", most=1_000)
-    refused(zipped({"manifest.json": b" " * (3 * 2**20)}, zipfile.ZIP_STORED), "more bytes than")
+    refused(zipped({"manifest.json": b" " * (5 * 2**20)}, zipfile.ZIP_STORED), "more bytes than")
 
 
 @pytest.mark.parametrize(

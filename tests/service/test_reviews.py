@@ -74,12 +74,15 @@ def test_the_review_of_the_bundle_says_who_waits(api: Client, bundle: ps.Bundle)
         assert decision["action"] == "control"
         assert decision["propensities"] == {"control": 1.0, "treatment 1": 0.0, "treatment 2": 0.0}
         assert decision["review"]["proposed"] == bundle.learner.actions_.names[int(treat[i].argmax())]
+        assert list(decision["review"]["propensities"].values()) == treat[i].tolist()
     listed = api.get("/v1/reviews?limit=200").json()
     told = {case["unit"]: case["priority"] for case in listed["cases"]}
     wanted = {PEOPLE[i]["unit"]: judged.priority[i] for i in judged.order}
     assert told == pytest.approx(wanted, rel=1e-4)
     assert listed["waiting"] == len(told)
     assert (listed["load"], listed["reasons"]) == (bundle.review.load, dict(REASONS))
+    codes = [code for its in judged.codes for code in its]
+    assert (listed["claimed"], listed["codes"]) == (0, {code: codes.count(code) for code in set(codes)})
     assert [case["priority"] for case in listed["cases"]] == sorted(told.values(), reverse=True)
 
 
@@ -197,7 +200,9 @@ def test_a_persons_decision_is_remembered_as_one(api: Client) -> None:
     made = api.get(f"/v1/decisions/{done['resolution']['decision_id']}").json()
     assert made["action"] == one["review"]["proposed"]
     assert made["propensities"] == {label: float(label == made["action"]) for label in one["propensities"]}
-    assert (made["reason"], made["review"]) == ("approved", {"case": one["decision_id"], "by": "Ada", "why": None})
+    proposal = {name: one["review"][name] for name in ("proposed", "propensities")}
+    assert made["reason"] == "approved"
+    assert made["review"] == {"case": one["decision_id"], "by": "Ada", "why": None, **proposal}
     other = next(label for label in one["propensities"] if label != two["review"]["proposed"])
     done = do(api, two, "override", **CLAIM, action=other, why="Ada knows this one")
     assert (done["state"], done["resolution"]["action"]) == ("overridden", other)
@@ -223,6 +228,36 @@ def test_the_log_keeps_people_apart_and_learns_from_the_rest(api: Client, tmp_pa
     kept = pl.read_parquet(io.BytesIO(api.get("/v1/export?made_by=policy").content))
     assert set(kept["unit"]) == {p["unit"] for p in PEOPLE[:200]} - {case["unit"] for case in cases}
     assert api.get("/v1/export?made_by=nobody").status_code == 422
+
+
+def test_the_log_can_be_learned_from_as_proposed(api: Client, tmp_path: Path) -> None:
+    cases = held(api, 200)
+    by_proposal = {case["review"]["proposed"]: case for case in cases[2:]}
+    for case in by_proposal.values():  # a log knows only actions that somebody was given
+        do(api, case, "approve", **CLAIM)
+    other = next(label for label in cases[1]["propensities"] if label != cases[1]["review"]["proposed"])
+    made = do(api, cases[1], "override", **CLAIM, action=other, why="w")["resolution"]["decision_id"]
+    post(api, "/v1/outcomes", {"outcomes": [{"decision_id": made, "name": "outcome", "value": 1}]})
+    (tmp_path / "log.parquet").write_bytes(api.get("/v1/export?missing=zero").content)
+    rows, log = pl.read_parquet(tmp_path / "log.parquet"), ps.DecisionLog.read(tmp_path / "log.parquet")
+    standing = rows["replaced_by"].is_null()
+    rows, log = rows.filter(standing), log.take(standing.to_numpy())
+    assert log.n == 200
+    chances = rows.select([f"propensity of proposing {label}" for label in log.actions.names]).to_numpy()
+    again = ps.policies.without_people(
+        log, rows["made_by"] != "policy", "as-proposed", proposed=rows["proposed"], propensities=chances
+    )
+    told = {d["unit"]: d for d in post(api, "/v1/score", {"units": PEOPLE[:200]})["decisions"]}
+    wanted = [told[unit] for unit in rows["unit"]]
+    proposed = [d["review"]["proposed"] if "review" in d else d["action"] for d in wanted]
+    assert [log.actions.names[code] for code in again.action] == proposed
+    assert (again.action != log.action).sum() >= 1
+    assert again.outcome()[rows["unit"].to_list().index(cases[1]["unit"])] == 1.0
+    assert again.taken_propensity() == pytest.approx(1.0)
+    proposing = {label: f"propensity of proposing {label}" for label in log.actions.names}
+    direct = ps.DecisionLog.read(tmp_path / "log.parquet", action="proposed", propensity=proposing)
+    direct = direct.take(standing.to_numpy())
+    assert [direct.actions.names[code] for code in direct.action] == proposed
 
 
 def test_a_budget_of_units_holds_for_people_too(api: Client) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from urllib.parse import urlsplit
 
 from persuadable.errors import ParameterError
 
-__all__ = ["is_loopback", "service_address", "usable_key"]
+__all__ = ["service_address", "usable_key"]
 
 EXAMPLE = "Pass the address that 'persuadable serve' names, such as http://127.0.0.1:8000."
 
@@ -31,14 +30,6 @@ def service_address(text: str) -> str:
             remedy=f"{EXAMPLE} A key goes into the environment variable PERSUADABLE_API_KEY.",
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an app that listens on ``host``."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def usable_key(key: str | None) -> str | None:

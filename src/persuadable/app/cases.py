@@ -10,7 +10,17 @@ from persuadable.app.sentences import Said, effect_sentence, flag_sentence, show
 from persuadable.app.units import Unit
 from persuadable.report.words import number
 
-__all__ = ["STATES", "case_name", "case_rows", "case_said", "code_words", "feature_rows", "held_by_another", "moment"]
+__all__ = [
+    "STATES",
+    "case_name",
+    "case_rows",
+    "case_said",
+    "code_words",
+    "feature_rows",
+    "held_by_another",
+    "moment",
+    "waiting_sentence",
+]
 
 Json = Mapping[str, Any]
 #: State of a case → what the page calls it.
@@ -30,6 +40,12 @@ def code_words(code: str) -> str:
 def moment(text: str) -> str:
     """A time as the page shows it."""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%d %b %H:%M")
+
+
+def waiting_sentence(codes: Mapping[str, int]) -> str:
+    """How many cases wait for which reason; nothing where none waits."""
+    told = sorted(codes.items(), key=lambda item: (-item[1], item[0]))
+    return f"Waiting for: {', '.join(f'{code_words(code)} {n:,}' for code, n in told)}." if told else ""
 
 
 def case_name(case: Json) -> str:
@@ -90,7 +106,10 @@ def case_said(case: Json, unit: Unit, reasons: Mapping[str, str], ranges: Mappin
     headline = f"Proposed: do nothing ({control})" if proposed == control else f"Proposed: {proposed}"
     told = tuple(reasons.get(code, f"{code_words(code)}.") for code in case["codes"])
     flags = tuple(flag_sentence(flag, ranges) for flag in case.get("flags") or ())
-    waits = f"Nothing is done until a person decides; {case['unit']} has {control} meanwhile."
+    waits = (
+        f"It waits since {moment(case['made_at'])} UTC, of the campaign {case['campaign']}. Nothing is done until a "
+        f"person decides; {case['unit']} has {control} meanwhile."
+    )
     return Said("unclear", headline, (*told, effect_sentence(case, unit), _threshold(case, unit), *flags, waits))
 
 

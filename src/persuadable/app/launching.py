@@ -13,10 +13,11 @@ from pathlib import Path
 from threading import Timer
 from types import FrameType
 
-from persuadable.app.address import is_loopback, service_address, usable_key
+from persuadable.app.address import service_address, usable_key
 from persuadable.app.palette import WASH
 from persuadable.errors import ParameterError
 from persuadable.report.theme import FONT, INK, PALETTE, RULE
+from persuadable.service.loopback import is_loopback
 
 __all__ = ["KEY", "launch"]
 

@@ -45,8 +45,13 @@ STYLE = f"""<style>
   border-bottom: 1px solid {RULE}; }}
 .ps-table th {{ font-weight: 600; color: {MUTED_TEXT}; border-bottom-width: 2px; vertical-align: bottom; }}
 .ps-table tr > :first-child {{ text-align: left; padding-left: 0; }}
+.ps-table.tall {{ max-height: 21rem; overflow-y: auto; }}
+.ps-table.tall table {{ min-width: 44rem; }}
+.ps-table.tall small {{ white-space: nowrap; }}
+.ps-table.tall th {{ position: sticky; top: 0; background: #fff; box-shadow: 0 2px 0 {RULE}; border: 0; }}
 .ps-table.headless td:first-child {{ width: 12rem; }}
-.ps-table .words {{ text-align: left; overflow-wrap: anywhere; }}
+.ps-table .words {{ text-align: left; overflow-wrap: anywhere; min-width: 4.5rem; }}
+.ps-table th.words {{ overflow-wrap: normal; }}
 .ps-table td.num {{ white-space: nowrap; }}
 .ps-table small {{ display: block; color: {MUTED_TEXT}; font-size: .8rem; }}
 </style>"""
@@ -94,6 +99,7 @@ def table(
     label: str,
     words: Sequence[int] = (),
     headless: bool = False,
+    tall: bool = False,
 ) -> None:
     """A small table of text; numbers to the right.
 
@@ -103,6 +109,7 @@ def table(
         label: what a reader who cannot see it is told it is.
         words: columns of prose, set to the left and broken into lines.
         headless: leave the columns' names out.
+        tall: the table may have many rows, which are scrolled through so that what is below stays near.
     """
 
     def cell(text: str, place: int) -> str:
@@ -116,8 +123,10 @@ def table(
         else "".join(f'<th scope="col"{_words(i in words)}>{escape(text)}</th>' for i, text in enumerate(heads))
     )
     body = "".join(f"<tr>{''.join(cell(text, i) for i, text in enumerate(row))}</tr>" for row in rows)
+    kinds = f"ps-table{' headless' * headless}{' tall' * tall}"
+    reached = ' tabindex="0"' if tall else ""  # what can be scrolled must be reached by the keyboard
     st.html(
-        f'<div class="ps-table{" headless" * headless}"><table aria-label="{escape(label)}">'
+        f'<div class="{kinds}"{reached}><table aria-label="{escape(label)}">'
         f"{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody></table></div>"
     )
 

@@ -26,13 +26,13 @@ RIGHT = 30
 def value_by_money_figure(policy: Json, money: Money, unit: Unit) -> go.Figure:
     """Predicted gain per head over offering nothing, by budget."""
     line = _line("predicted", policy, unit.scaled([row["value_per_head"] for row in policy["rows"]]), BLUE)
-    return _chosen(curves([line], x=BUDGET, y=unit.gained, height=380), money)
+    return _chosen(curves([line], x=BUDGET, share_axis=False, y=unit.gained, height=380), money)
 
 
 def offered_by_money_figure(policy: Json, money: Money) -> go.Figure:
     """Share of users given any offer, by budget."""
     line = _line("given an offer", policy, [row["expected_share"] for row in policy["rows"]], GREEN)
-    drawn = curves([line], x=BUDGET, y="share of users given an offer", height=320)
+    drawn = curves([line], x=BUDGET, share_axis=False, y="share of users given an offer", height=320)
     drawn.update_layout(margin={"r": RIGHT}).update_yaxes(tickformat=".0%", range=[0, 1.02])
     return _chosen(drawn, money)
 
@@ -41,7 +41,7 @@ def price_figure(policy: Json, money: Money, unit: Unit) -> go.Figure:
     """What the last unit of money brings, by budget: the slope of the gain."""
     prices = [np.nan if row["price"] is None else row["price"] for row in policy["rows"]]
     line = _line("the last unit of money", policy, prices, VERMILION)
-    drawn = curves([line], x=BUDGET, y=f"{unit.outcome} per unit of money", height=320)
+    drawn = curves([line], x=BUDGET, share_axis=False, y=f"{unit.outcome} per unit of money", height=320)
     return _chosen(drawn.update_layout(margin={"r": RIGHT}), money)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from persuadable.app.sentences import Said, Tone, effect_sentence, flag_sentence, review_sentence
+from persuadable.app.sentences import Said, in_words, review_sentence
 from persuadable.app.spending import Money, shown
 from persuadable.app.units import Unit, people
 from persuadable.report.words import number, percent
@@ -28,11 +28,7 @@ def offer_said(decision: Json, control: str, money: Money, unit: Unit, ranges: M
     """
     given = decision["action"] != control
     headline = f"Offer: {decision['action']}" if given else f"Offer nothing: {control}"
-    tone: Tone = "good" if given else "quiet"
-    if decision["reason"] in ("fallback", "lottery-won", "lottery-lost", "review"):
-        tone = "unclear"
-    flags = tuple(flag_sentence(flag, ranges) for flag in decision.get("flags") or ())
-    return Said(tone, headline, (effect_sentence(decision, unit), _reason(decision, money, unit), *flags))
+    return in_words(decision, headline, _reason(decision, money, unit), unit, ranges, given=given)
 
 
 def _reason(decision: Json, money: Money, unit: Unit) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "decision_said",
     "effect_sentence",
     "flag_sentence",
+    "in_words",
     "problem_sentences",
     "review_sentence",
     "shown_value",
@@ -48,12 +49,16 @@ def decision_said(decision: Json, control: str, share: float, unit: Unit, ranges
     """
     treated = decision["action"] != control
     headline = f"Treat: {decision['action']}" if treated else f"Do not treat: {control}"
-    tone: Tone = "good" if treated else "quiet"
+    return in_words(decision, headline, _reason_sentence(decision, share, unit), unit, ranges, given=treated)
+
+
+def in_words(decision: Json, headline: str, reason: str, unit: Unit, ranges: Mapping[str, str], *, given: bool) -> Said:
+    """A decision of any kind of budget: what is done, what that changes, why, and what was odd about the features."""
+    tone: Tone = "good" if given else "quiet"
     if decision["reason"] in ("fallback", "lottery-won", "lottery-lost", "review"):
         tone = "unclear"
-    lines = (effect_sentence(decision, unit), _reason_sentence(decision, share, unit))
     flags = tuple(flag_sentence(flag, ranges) for flag in decision.get("flags") or ())
-    return Said(tone, headline, (*lines, *flags))
+    return Said(tone, headline, (effect_sentence(decision, unit), reason, *flags))
 
 
 def effect_sentence(decision: Json, unit: Unit) -> str:

@@ -20,7 +20,7 @@ from persuadable.errors import BundleError, PersuadableError
 from persuadable.features import Features
 from persuadable.log import DecisionLog
 from persuadable.policies import AllocationPolicy, BudgetPolicy
-from persuadable.policies.allocating import ARRAYS as PATH_ARRAYS
+from persuadable.policies.allocation_state import ARRAYS as PATH_ARRAYS
 from persuadable.policies.review import ARRAYS as REVIEW_ARRAYS
 from persuadable.policies.review import Review
 

@@ -25,7 +25,19 @@ from numpy.typing import NDArray
 from persuadable import __version__
 from persuadable.errors import BundleError
 
-__all__ = ["FORMAT", "MANIFEST", "read_arrays", "read_json", "read_sealed", "seal", "to_json", "write_sealed"]
+__all__ = [
+    "FORMAT",
+    "LARGEST_MANIFEST",
+    "MANIFEST",
+    "is_file_name",
+    "listing",
+    "read_arrays",
+    "read_json",
+    "read_sealed",
+    "seal",
+    "to_json",
+    "write_sealed",
+]
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -170,20 +182,37 @@ def read_sealed(folder: Path) -> tuple[dict[str, bytes], str]:
         BundleError: no bundle, a newer format, or a file that is missing, changed, too large or no plain file here.
     """
     manifest = _read_manifest(folder)
-    files = manifest["files"]
-    if not isinstance(files, dict) or len(files) > MOST_FILES:
-        raise BundleError(f"The manifest does not list at most {MOST_FILES:,} files", where=str(folder), remedy=WHOLE)
-    total = 0
-    for name, told in files.items():
-        if not (NAME.fullmatch(name) and len(name) <= LONGEST_NAME):
-            raise BundleError(f"The manifest names a file no bundle has: {name[:LONGEST_NAME]!r}", where=str(folder))
-        sized = isinstance(told, dict) and type(told.get("bytes")) is int and told["bytes"] >= 0
-        if not (sized and isinstance(told.get("sha256"), str)):
-            raise BundleError(f"The manifest does not say what {name!r} is", where=str(folder), remedy=WHOLE)
-        total += told["bytes"]
+    total = sum(listing(manifest, str(folder)).values())
     if total > LARGEST_BUNDLE:
         raise BundleError(f"The bundle has {total:,} bytes, at most {LARGEST_BUNDLE:,} are read", where=str(folder))
-    return {name: _read_file(folder, name, told) for name, told in files.items()}, manifest["version"]
+    return {name: _read_file(folder, name, told) for name, told in manifest["files"].items()}, manifest["version"]
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file of a bundle can have this name: relative, of plain letters, and nothing that leaves the folder."""
+    return len(name) <= LONGEST_NAME and NAME.fullmatch(name) is not None
+
+
+def listing(manifest: Mapping[str, Any], where: str) -> dict[str, int]:
+    """Name → bytes of each file a manifest names.
+
+    Args:
+        manifest: as it was read.
+        where: whose it is, for messages.
+
+    Raises:
+        BundleError: a name no file of a bundle has, or a file of which it does not say size and digest.
+    """
+    files = manifest.get("files")
+    if not isinstance(files, dict) or len(files) > MOST_FILES:
+        raise BundleError(f"The manifest does not list at most {MOST_FILES:,} files", where=where, remedy=WHOLE)
+    for name, told in files.items():
+        if not is_file_name(name) or name == MANIFEST:
+            raise BundleError(f"The manifest names a file no bundle has: {name[:LONGEST_NAME]!r}", where=where)
+        sized = isinstance(told, dict) and type(told.get("bytes")) is int and told["bytes"] >= 0
+        if not (sized and isinstance(told.get("sha256"), str)):
+            raise BundleError(f"The manifest does not say what {name!r} is", where=where, remedy=WHOLE)
+    return {name: told["bytes"] for name, told in files.items()}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

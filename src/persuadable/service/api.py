@@ -21,6 +21,7 @@ from persuadable import __version__
 from persuadable.errors import PersuadableError
 from persuadable.service.core import Service
 from persuadable.service.logs import Lines
+from persuadable.service.manual import manual
 from persuadable.service.observe import Observe, refusal, request_id
 from persuadable.service.problems import response
 from persuadable.service.routes.described import MODELS, TAGS, WORDS
@@ -60,11 +61,12 @@ def build(settings: Settings, lines: Lines | None = None, beat: Callable[[], Non
         openapi_tags=TAGS,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
     app.router.routes[:0] = routes(service)
+    app.router.routes += manual()
     app.observe_with(service)
     for kind in (RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, _refused)

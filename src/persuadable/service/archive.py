@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import io
-import json
 import stat
 import struct
 import tempfile
@@ -17,21 +16,18 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from persuadable.bundle import Bundle
+from persuadable.bundle.sealed import LARGEST_MANIFEST, MANIFEST, is_file_name, listing, read_json, read_sealed
 from persuadable.errors import BundleError
 from persuadable.service.store import StoreFull
 
 __all__ = ["load", "pack", "unpacked"]
 
-MANIFEST = "manifest.json"
 MOST_FILES = 5_000
-LARGEST_MANIFEST = 2 * 2**20
 LARGEST_DIRECTORY = 2 * 2**20
 # Trees and JSON shrink tenfold; a thousandfold, which deflate can do, only emptiness shrinks.
 MOST_EXPANSION, EXPANSION_FROM = 200, 2**20
-LONGEST_NAME, LONGEST_PART = 200, 255  # characters, and bytes that file systems take between two slashes
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 END_OF_DIRECTORY = 22
 CHUNK = 2**18
@@ -44,15 +40,12 @@ def pack(folder: Path) -> bytes:
     """The files of a saved bundle as a zip file.
 
     Raises:
-        BundleError: there is no bundle, or a file it names is missing.
+        BundleError: there is no bundle, or a file of it is missing or was changed.
     """
+    files, _ = read_sealed(folder)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in (MANIFEST, *sorted(_listing(_manifest_on_disk(folder)))):
-            try:
-                content = (folder / name).read_bytes()
-            except OSError:
-                raise BundleError(f"The file {name!r} is missing", where=str(folder), remedy="Save it again.") from None
+        for name, content in ((MANIFEST, (folder / MANIFEST).read_bytes()), *sorted(files.items())):
             archive.writestr(zipfile.ZipInfo(name, NO_DATE), content, zipfile.ZIP_DEFLATED)
     return packed.getvalue()
 
@@ -116,11 +109,11 @@ def _extract(opened: zipfile.ZipFile, folder: Path, most_bytes: int) -> None:
     if MANIFEST not in members:
         raise BundleError(f"The zip file has no {MANIFEST} at its top", remedy=REMEDY)
     raw = _inflate(opened, members.pop(MANIFEST), LARGEST_MANIFEST)
-    listing = _listing(_parsed(raw))
-    _check_names(set(members), listing)
+    files = listing(read_json(raw, MANIFEST), "the zip file")
+    _check_names(set(members), files)
     (folder / MANIFEST).write_bytes(raw)
     left = most_bytes - len(raw)
-    for name, size in listing.items():
+    for name, size in files.items():
         if size > left:
             raise BundleError(f"The bundle has more than {most_bytes:,} bytes unzipped")
         content = _inflate(opened, members[name], size)
@@ -137,7 +130,8 @@ def _members(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
         name = member.orig_filename
         if name.endswith("/") and member.file_size == 0:
             continue  # a folder's own entry, which zip tools write and nothing here needs
-        _check_name(name)
+        if not is_file_name(name):
+            raise BundleError(f"{name!r} in the zip file is no name a file of a bundle can have", remedy=REMEDY)
         mode = member.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             raise BundleError(f"{name!r} in the zip file is no plain file", remedy=REMEDY)
@@ -155,24 +149,10 @@ def _members(opened: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _check_name(name: str) -> None:
-    parts = name.split("/")
-    if (
-        "\\" in name
-        or ":" in name
-        or not name.isprintable()
-        or any(part in ("", ".", "..") for part in parts)
-        or PurePosixPath(name).is_absolute()
-        or len(name) > LONGEST_NAME
-        or any(len(part.encode()) > LONGEST_PART for part in parts)
-    ):
-        raise BundleError(f"{name!r} in the zip file is no name a file of a bundle can have", remedy=REMEDY)
-
-
-def _check_names(there: set[str], listing: Mapping[str, int]) -> None:
-    if strange := sorted(there - set(listing)):
+def _check_names(there: set[str], files: Mapping[str, int]) -> None:
+    if strange := sorted(there - set(files)):
         raise BundleError(f"{strange[0]!r} is in the zip file and not in its manifest", remedy=REMEDY)
-    if absent := sorted(set(listing) - there):
+    if absent := sorted(set(files) - there):
         raise BundleError(f"The file {absent[0]!r} is in the manifest and not in the zip file", remedy=REMEDY)
 
 
@@ -187,37 +167,3 @@ def _inflate(opened: zipfile.ZipFile, member: zipfile.ZipInfo, most: int) -> byt
             if len(content) > most:
                 raise BundleError(f"{member.filename!r} has more bytes than its {most:,} allowed")
     return bytes(content)
-
-
-def _manifest_on_disk(folder: Path) -> Any:
-    try:
-        with (folder / MANIFEST).open("rb") as file:
-            return _parsed(file.read(LARGEST_MANIFEST + 1))
-    except OSError:
-        raise BundleError(
-            f"There is no bundle in {str(folder)!r}", where=f"no {MANIFEST}", remedy="Point at a saved bundle."
-        ) from None
-
-
-def _parsed(raw: bytes) -> Any:
-    if len(raw) > LARGEST_MANIFEST:
-        raise BundleError(f"The manifest has more than {LARGEST_MANIFEST:,} bytes")
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"The manifest cannot be read: {type(error).__name__}", remedy=REMEDY) from None
-
-
-def _listing(manifest: Any) -> dict[str, int]:
-    """Name → bytes of each file a manifest names."""
-    files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or len(files) > MOST_FILES:
-        raise BundleError("The manifest does not say which files the bundle has", remedy=REMEDY)
-    listing = {}
-    for name, told in files.items():
-        _check_name(name)
-        size = told.get("bytes") if isinstance(told, dict) else None
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0 or name == MANIFEST:
-            raise BundleError(f"The manifest does not say how many bytes {name!r} has", remedy=REMEDY)
-        listing[name] = size
-    return listing

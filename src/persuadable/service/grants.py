@@ -26,6 +26,7 @@ class Settled(NamedTuple):
         reason: why.
         other: the probability of the other treatment that lots were drawn against, where there is one.
         is_other: whether that is the one it is given.
+        drawn: of a unit that is held for a person, what the policy would have given it; None of others.
     """
 
     treated: bool
@@ -33,10 +34,10 @@ class Settled(NamedTuple):
     reason: Reason
     other: float = 0.0
     is_other: bool = False
+    drawn: Settled | None = None
 
 
 BUDGET_SPENT = Settled(False, 0.0, "budget-spent")
-HELD = Settled(False, 0.0, "review")
 
 
 def settle(
@@ -48,7 +49,8 @@ def settle(
     not at all if it does not; where only the cheaper of two treatments that lots are drawn between can be paid, it is
     given that one. What can be paid is known when a unit's turn comes, so the propensity recorded is the exact
     probability of its draw. A number is drawn only where the chance lies between 0 and 1. Whom a person is to decide
-    about is given nothing meanwhile, with certainty, and takes nothing from the budget.
+    about is given nothing meanwhile, with certainty, and takes nothing from the budget; what is proposed is drawn all
+    the same, so that it is known with which probability.
 
     Args:
         proposals: of one request, in request order.
@@ -59,7 +61,10 @@ def settle(
     Returns:
         One per proposal, in request order.
     """
-    settled = [Settled(False, 0.0, proposal.reason) if proposal.case is None else HELD for proposal in proposals]
+    settled = [
+        Settled(False, 0.0, proposal.reason) if proposal.case is None else _held(proposal, rng)
+        for proposal in proposals
+    ]
     hopeful = [i for i, proposal in enumerate(proposals) if proposal.chance > 0.0 and proposal.case is None]
     hopeful.sort(key=lambda i: -proposals[i].net_effect)  # a stable sort: ties stay in request order
     for i in hopeful:
@@ -94,6 +99,11 @@ def millionths(cost: float) -> int:
     It is the decimal number that is multiplied: in floats 4.03 would come to a millionth too much.
     """
     return math.ceil(Decimal(repr(float(cost))) * MILLIONTHS) if cost > 0.0 else 0
+
+
+def _held(proposal: Proposal, rng: np.random.Generator) -> Settled:
+    drawn = _draw(proposal, rng) if proposal.chance > 0.0 else Settled(False, 0.0, proposal.reason)
+    return Settled(False, 0.0, "review", drawn=drawn)
 
 
 def _draw(proposal: Proposal, rng: np.random.Generator) -> Settled:
@@ -151,15 +161,13 @@ def propensities(
 def _decision(
     order: Order, proposal: Proposal, settled: Settled, decision_id: str | None, made_at: datetime
 ) -> Decision:
-    priced, action = proposal.priced, proposal.treatment if settled.treated else order.actions[0]
-    other = None
-    if priced is not None:
-        other = priced.other
-        if settled.is_other and other is not None:
-            action = other
-        if decision_id is not None:
-            # What is answered again later is what was kept: what lots were drawn between is in the propensities.
-            priced = Priced(priced.price, priced.cost_effect)
+    priced, held = proposal.priced, None
+    if settled.drawn is not None and proposal.case is not None:
+        held = Held(proposal.case.codes, *_given(order.actions, proposal, settled.drawn))
+    if priced is not None and decision_id is not None:
+        # What is answered again later is what was kept: what lots were drawn between is in the propensities.
+        priced = Priced(priced.price, priced.cost_effect)
+    action, chances = _given(order.actions, proposal, settled)
     return Decision(
         decision_id,
         proposal.unit,
@@ -169,7 +177,7 @@ def _decision(
         proposal.interval,
         proposal.net_effect,
         proposal.threshold,
-        propensities(order.actions, proposal.treatment, settled.propensity, other, settled.other),
+        chances,
         settled.reason,
         proposal.flags,
         proposal.shadow,
@@ -180,5 +188,14 @@ def _decision(
         made_at,
         priced,
         proposal.eligible,
-        None if proposal.case is None else Held(proposal.case.codes, proposal.case.proposed),
+        held,
     )
+
+
+def _given(actions: Sequence[str], proposal: Proposal, settled: Settled) -> tuple[str, dict[str, float]]:
+    """The action a unit is given, and the probability of each."""
+    other = None if proposal.priced is None else proposal.priced.other
+    action = proposal.treatment if settled.treated else actions[0]
+    if settled.is_other and other is not None:
+        action = other
+    return action, propensities(actions, proposal.treatment, settled.propensity, other, settled.other)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from persuadable.bundle import Bundle
 from persuadable.effects.compiled import CompiledLearner
-from persuadable.policies.allocating import AllocationPolicy, allowed_pairs, choose
+from persuadable.policies.allocating import AllocationPolicy
+from persuadable.policies.choosing import allowed_pairs, choose
 from persuadable.policies.hull import SAME_PRICE
 from persuadable.policies.price_path import Price
 from persuadable.service.grants import MILLIONTHS, propensities
@@ -49,7 +50,7 @@ class Chosen(NamedTuple):
     """For each unit: the cheapest and the costliest of the best actions (by number), and what to tell.
 
     Attributes:
-        low, high: as ``policies.allocating.choose`` has them; 0 is doing nothing.
+        low, high: as ``policies.choosing.choose`` has them; 0 is doing nothing.
         shown: the best treatment, given or not.
         why: why none is given, where none is.
     """
@@ -252,7 +253,7 @@ class PricingModel(Model):
         if self.costs is None:
             cost = np.tile(np.asarray(self.policy.stated_costs_, dtype=np.float64), (len(values), 1))
         else:
-            cost = self.costs.effects(values, self.policy.cost_outcome_)
+            cost = self.policy.as_costs(self.costs.effects(values, self.policy.cost_outcome_))
         doubtful = effect.sum(axis=1) + cost.sum(axis=1)
         if stderr is not None:
             doubtful += stderr.sum(axis=1)

@@ -132,31 +132,43 @@ class Case(NamedTuple):
     Attributes:
         codes: why, by the bundle's review policy.
         priority: expected cost of deciding without a person; the queue is worked from the highest down.
-        proposed: label of the action the policy would have given; the likelier one, where it would have drawn lots.
-        reason: of the policy's own decision.
         options: what is known of every action, by label, where the policy weighs them all.
     """
 
     codes: tuple[str, ...]
     priority: float
-    proposed: str
-    reason: Reason
     options: Mapping[str, Option] | None = None
 
 
 class Held(NamedTuple):
-    """What a decision says that waits for a person: why, and what the policy would have done."""
+    """What a decision says that waits for a person.
+
+    Attributes:
+        codes: why it waits.
+        proposed: label of the action the policy would have given. Where it gives by lot, the lot was drawn.
+        propensities: the probability of every action with which it was drawn; None in rows of before it was noted.
+    """
 
     codes: tuple[str, ...]
     proposed: str
+    propensities: Mapping[str, float] | None = None
 
 
 class Verdict(NamedTuple):
-    """What a decision says that a person made: about which held decision, who, and why, if they said."""
+    """What a decision says that a person made.
+
+    Attributes:
+        case: id of the held decision.
+        by: who.
+        why: in their words, if they said.
+        proposed, propensities: of the held decision; None in rows of before it was noted.
+    """
 
     case: str
     by: str
     why: str | None
+    proposed: str | None = None
+    propensities: Mapping[str, float] | None = None
 
 
 class Proposal(NamedTuple):

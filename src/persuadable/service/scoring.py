@@ -154,10 +154,7 @@ class Model(ABC):
         )
         for i, codes in enumerate(judged.codes):
             if codes and (told := proposals[i]).reason != "not-eligible":
-                other = None if told.priced is None else told.priced.other
-                proposed = told.treatment if told.chance >= 0.5 else other or self.control
-                known = None if options is None else options(i)
-                case = Case(codes, float(judged.priority[i]), proposed, told.reason, known)
+                case = Case(codes, float(judged.priority[i]), None if options is None else options(i))
                 proposals[i] = told._replace(case=case)
         return proposals
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from persuadable.errors import ParameterError
+from persuadable.service.loopback import is_loopback
 from persuadable.service.store import masked_url
 
 __all__ = ["PREFIX", "Configured", "ContractAnswers", "Settings", "configure"]
@@ -174,14 +174,6 @@ def configure(flags: Mapping[str, Any], file: Path | None = None) -> Configured:
     except ValidationError as error:
         raise _refused(error, {name: origin for name, (_, origin) in values.items()}) from None
     return Configured(settings, {name: origin for name, (_, origin) in values.items()}, _unknown())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _from_file(file: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from orders import order, proposal, reports
+from sqlalchemy import update
 
 from persuadable import DecisionLog
 from persuadable.errors import ParameterError
@@ -26,10 +27,18 @@ from persuadable.service.store import (
     Erasure,
     Store,
     UnknownReview,
+    Waiting,
 )
 from persuadable.service.store import reviews as room
+from persuadable.service.store.tables import decisions
 
 ABSENT = "01890a5d-ac96-774b-bcce-b302099a8057"
+# What the columns of an export are made of.
+EXPORTED: dict[str, Any] = {
+    "columns": (Column("age"), Column("channel", "category", ("phone", "web"))),
+    "actions": ("none", "mail", "call"),
+    "contract": "contract-1",
+}
 
 
 def doubtful(unit: str = "u", net: float = 0.1, *codes: str, priority: float = 1.0, **told: Any) -> Proposal:
@@ -39,8 +48,7 @@ def doubtful(unit: str = "u", net: float = 0.1, *codes: str, priority: float = 1
     if cost is not None:
         options = {label: Option(net, c, net, True) for label, c in (("none", 0.0), ("mail", cost), ("call", 3 * cost))}
     made = proposal(unit, net, **told)
-    proposed = made.treatment if made.chance >= 0.5 else "none"
-    return made._replace(case=Case(codes or ("borderline",), priority, proposed, made.reason, options))
+    return made._replace(case=Case(codes or ("borderline",), priority, options))
 
 
 def hold(store: Store, *proposals: Proposal, **told: Any) -> list[Decision]:
@@ -67,9 +75,35 @@ def test_whom_a_person_decides_about_is_given_nothing_meanwhile_with_certainty(s
     for decision in (held, lot):
         assert (decision.action, decision.reason) == ("none", "review")
         assert decision.propensities == {"none": 1.0, "mail": 0.0, "call": 0.0}
-        assert decision.review == Held(("borderline",), "mail")
+        assert isinstance(decision.review, Held)
+        assert (decision.review.codes, decision.review.proposed) == (("borderline",), "mail")
         assert store.decision(decision.decision_id or "") == (decision, [])
     assert store.reviews.waiting() == 2
+
+
+def test_what_is_proposed_by_lot_is_drawn_with_its_probability(store: Store) -> None:
+    n = 400
+    made = hold(store, *(doubtful(f"u{i}", chance=0.7) for i in range(n)))
+    proposals = [decision.review for decision in made if isinstance(decision.review, Held)]
+    assert all(p.propensities == pytest.approx({"none": 0.3, "mail": 0.7, "call": 0.0}) for p in proposals)
+    drawn = sum(p.proposed == "mail" for p in proposals)
+    assert sum(p.proposed == "none" for p in proposals) == n - drawn
+    assert abs(drawn - 0.7 * n) < 4 * (n * 0.7 * 0.3) ** 0.5
+    for decision, told in zip(made[:20], proposals, strict=False):
+        case = store.reviews.get(decision.decision_id or "")
+        assert (case.proposed, case.reason) == (
+            told.proposed,
+            "lottery-won" if told.proposed == "mail" else "lottery-lost",
+        )
+
+
+def test_lots_between_two_treatments_are_drawn_too(store: Store) -> None:
+    made = hold(store, *(doubtful(f"u{i}", chance=0.5, cost=2.0, other="call", other_cost=1.0) for i in range(40)))
+    proposals = [decision.review for decision in made if isinstance(decision.review, Held)]
+    assert {p.proposed for p in proposals} == {"mail", "call"}
+    assert all(p.propensities == {"none": 0.0, "mail": 0.5, "call": 0.5} for p in proposals)
+    (sure,) = hold(store, doubtful(chance=0.0))
+    assert sure.review == Held(("borderline",), "none", {"none": 1.0, "mail": 0.0, "call": 0.0})
 
 
 def test_the_same_key_is_one_case(store: Store) -> None:
@@ -219,7 +253,7 @@ def test_of_two_who_decide_at_once_one_is_told_of_the_other(store_url: str) -> N
 
 
 def test_approving_gives_what_was_proposed_with_probability_one(store: Store) -> None:
-    case = held_id(store, doubtful(chance=0.6))
+    case = held_id(store, doubtful(chance=0.65))
     done = store.reviews.resolve(case, "ada", why="looks fine", key="desk")
     assert (done.state, done.claim) == ("approved", None)
     assert done.resolution is not None
@@ -228,7 +262,9 @@ def test_approving_gives_what_was_proposed_with_probability_one(store: Store) ->
     made, _ = store.decision(told.decision_id)
     assert (made.action, made.reason, made.unit, made.features) == ("mail", "approved", "u", done.decision.features)
     assert made.propensities == {"none": 0.0, "mail": 1.0, "call": 0.0}
-    assert made.review == Verdict(case, "ada", "looks fine")
+    assert isinstance(made.review, Verdict)
+    assert made.review[:4] == (case, "ada", "looks fine", "mail")
+    assert made.review.propensities == pytest.approx({"none": 0.35, "mail": 0.65, "call": 0.0})
     assert made.made_at == told.at
     assert store.decision(case)[0] == done.decision, "what was held stays as it was"
     assert store.reviews.waiting() == 0
@@ -353,12 +389,7 @@ def test_the_log_says_who_decided(store: Store, tmp_path: Path) -> None:
     )
     store.reviews.resolve(approved.decision_id or "", "ada")
     store.reviews.resolve(overridden.decision_id or "", "ada", action="call", why="w")
-    base: dict[str, Any] = {
-        "columns": (Column("age"), Column("channel", "category", ("phone", "web"))),
-        "actions": ("none", "mail", "call"),
-        "contract": "contract-1",
-    }
-    path = tmp_path / "log.parquet"
+    path, base = tmp_path / "log.parquet", EXPORTED
     assert store.export(path, **base) == 7
     rows = pl.read_parquet(path).select("unit", "action", "reason", "made_by", "propensity of call").rows()
     assert sorted(rows) == [
@@ -380,3 +411,67 @@ def test_the_log_says_who_decided(store: Store, tmp_path: Path) -> None:
     store.write([reports(OutcomeReport(sure.decision_id or "", "visit", 1.0))], np.random.default_rng(0))
     store.export(path, made_by="policy", missing="zero", **base)
     assert DecisionLog.read(path).n == 2
+
+
+def test_the_log_says_what_was_proposed_and_what_people_made_of_it(store: Store, tmp_path: Path) -> None:
+    lot, over, waiting = hold(
+        store, doubtful("lot", chance=0.65), doubtful("over", 0.1, "too-good", "borderline"), doubtful("waiting")
+    )
+    (sure,) = hold(store, proposal("sure", chance=0.0))
+    given = {"lot": store.reviews.resolve(lot.decision_id or "", "ada", why="a regular")}
+    given["over"] = store.reviews.resolve(over.decision_id or "", "bob", action="call", why="asked for it")
+    path = tmp_path / "log.parquet"
+    store.export(path, **EXPORTED)
+    frame = pl.read_parquet(path)
+    rows = {(row["unit"], row["made_by"]): row for row in frame.to_dicts()}
+    chances = lambda row: [row[f"propensity of proposing {action}"] for action in EXPORTED["actions"]]  # noqa: E731
+    peoples = lambda row: [row[name] for name in ("codes", "case", "replaced_by", "reviewer", "why")]  # noqa: E731
+    assert {name: row["proposed"] for name, row in rows.items()} == {
+        ("lot", "queue"): "mail",
+        ("lot", "person"): "mail",
+        ("over", "queue"): "mail",
+        ("over", "person"): "mail",
+        ("waiting", "queue"): "mail",
+        ("sure", "policy"): "none",
+    }
+    for made_by in ("queue", "person"):
+        assert chances(rows["lot", made_by]) == pytest.approx([0.35, 0.65, 0.0])
+        assert chances(rows["over", made_by]) == [0.0, 1.0, 0.0]
+    assert chances(rows["sure", "policy"]) == [1.0, 0.0, 0.0]
+    made = {name: case.resolution.decision_id for name, case in given.items() if case.resolution is not None}
+    assert peoples(rows["sure", "policy"]) == [None] * 5
+    assert peoples(rows["waiting", "queue"]) == ["borderline", waiting.decision_id, None, None, None]
+    assert peoples(rows["over", "queue"]) == ["too-good borderline", over.decision_id, made["over"], None, None]
+    assert peoples(rows["over", "person"]) == [None, over.decision_id, None, "bob", "asked for it"]
+    assert peoples(rows["lot", "person"]) == [None, lot.decision_id, None, "ada", "a regular"]
+    assert rows["sure", "policy"]["decision_id"] == sure.decision_id
+
+
+def test_what_was_held_before_proposals_were_noted_is_read_all_the_same(store: Store, tmp_path: Path) -> None:
+    (held,) = hold(store, doubtful("old"))
+    old = '{"codes":["borderline"],"proposed":"mail"}'
+    query = update(decisions).values(review=old)
+    store._database.write(lambda connection: connection.execute(query))
+    assert store.decision(held.decision_id or "")[0].review == Held(("borderline",), "mail")
+    done = store.reviews.resolve(held.decision_id or "", "ada")
+    assert done.resolution is not None
+    assert store.decision(done.resolution.decision_id)[0].review == Verdict(held.decision_id or "", "ada", None, "mail")
+    store.export(tmp_path / "log.parquet", **EXPORTED)
+    frame = pl.read_parquet(tmp_path / "log.parquet")
+    assert frame["proposed"].to_list() == ["mail", "mail"]
+    assert frame["propensity of proposing mail"].to_list() == [None, None]
+
+
+def test_what_waits_is_counted_by_reason(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    noon = datetime(2030, 5, 1, 12, tzinfo=UTC)
+    at(monkeypatch, noon)
+    assert store.reviews.counts() == Waiting(0, 0, {})
+    codes = [("borderline",), ("borderline",), ("too-good", "borderline"), ("too-good",)]
+    cases = [d.decision_id or "" for d in hold(store, *(doubtful(f"u{i}", 0.1, *told) for i, told in enumerate(codes)))]
+    store.reviews.claim(cases[0], "ada", 60)
+    store.reviews.claim(cases[2], "ada", 60)
+    assert store.reviews.counts() == Waiting(4, 2, {"borderline": 3, "too-good": 2})
+    store.reviews.resolve(cases[2], "ada")
+    at(monkeypatch, noon + timedelta(seconds=60))
+    assert store.reviews.counts() == Waiting(3, 0, {"borderline": 2, "too-good": 1})
+    assert store.reviews.waiting() == 3

@@ -16,6 +16,7 @@ from persuadable.app.cases import (
     code_words,
     feature_rows,
     held_by_another,
+    waiting_sentence,
 )
 from persuadable.app.client import Document, ServiceRefused
 from persuadable.app.fields import fields, ranges
@@ -27,9 +28,16 @@ from persuadable.report.words import percent
 __all__ = ["page"]
 
 EVERY_CODE = "any reason"
+# Keys that press the buttons; a single letter does not while somebody types.
+CLAIM, APPROVE = "N", "Ctrl+Enter"
+YOURS = "Nobody else can decide it meanwhile."
 # What came of the last press of a button, told once.
 SAID = "review-said"
 CHOSEN = "review-case"
+# The case that a press of "the next one" has claimed.
+NEXT = "review-next"
+# Of the first so many that are open one will be free, however many people work.
+TRIED = 20
 
 
 def page() -> None:
@@ -49,12 +57,12 @@ def page() -> None:
     cases = {case["decision_id"]: case for case in queue["cases"]}
     with st.container():
         _table(queue, state, code, unit)
-    chosen = _chosen(cases)
-    if chosen is None:
-        return
     with shared.failures():
-        case = cases.get(chosen) or shared.service().review(chosen)
-        _case(case, queue["reasons"], reviewer, unit)
+        case = _chosen(cases)
+        if case is not None:
+            _case(case, queue["reasons"], unit)
+            _deciding(case, reviewer, code)
+            _known(case, unit)
 
 
 def _asked() -> tuple[str, str, str | None]:
@@ -82,7 +90,7 @@ def _numbers(queue: Document) -> None:
     load = queue["load"]
     look.facts(
         [
-            ("Waiting", f"{queue['waiting']:,}", "cases in all, looked at or not"),
+            ("Waiting", f"{queue['waiting']:,}", f"cases in all, {queue['claimed']:,} of them being looked at"),
             (
                 "Left to people",
                 "nothing" if load is None else percent(load),
@@ -102,10 +110,11 @@ def _table(queue: Document, state: str, code: str | None, unit: Unit) -> None:
         case_rows(queue["cases"], unit),
         label="Cases",
         words=(1, 2, 5),
+        tall=True,
     )
     more = " There are more; these are the first." if queue["next"] else ""
     order = "The most pressing come first." if state in ("open", "claimed") else "The newest come first."
-    look.note(f"{order}{more}")
+    look.note(f"{order}{more} {waiting_sentence(queue['codes'])}".rstrip())
 
 
 def _nothing(queue: Document, state: str, code: str | None) -> None:
@@ -124,31 +133,46 @@ def _nothing(queue: Document, state: str, code: str | None) -> None:
         )
 
 
-def _chosen(cases: Mapping[str, Document]) -> str | None:
+def _chosen(cases: Mapping[str, Document]) -> Document | None:
     """The case to look at: one of the list, or the one that was being looked at when it left the list."""
+    widget = f"{CHOSEN}-input"
+    if (wanted := st.session_state.pop(NEXT, None)) is not None:
+        st.session_state[CHOSEN] = st.session_state[widget] = wanted
     before: str | None = st.session_state.get(CHOSEN)
-    options = list(cases)
-    if before is not None and before not in cases:
-        options.insert(0, before)
-    if not options:
+    known = dict(cases)
+    if before is not None and before not in known and (left := _again(before)) is not None:
+        known = {before: left, **known}
+    if not known:
         return None
-    if st.session_state.get(f"{CHOSEN}-input") not in options:
-        st.session_state[f"{CHOSEN}-input"] = before or options[0]
-    names = {name: case_name(case) for name, case in cases.items()}
-    chosen: str = st.selectbox(
-        "Case",
-        options,
-        format_func=lambda name: names.get(name, "the case you looked at last"),
-        key=f"{CHOSEN}-input",
-    )
-    return shared.keep(CHOSEN, chosen)
+    if st.session_state.get(widget) not in known:
+        st.session_state[widget] = before if before in known else next(iter(known))
+    chosen: str = st.selectbox("Case", list(known), format_func=lambda name: case_name(known[name]), key=widget)
+    return known[shared.keep(CHOSEN, chosen)]
 
 
-def _case(case: Document, reasons: Mapping[str, str], reviewer: str, unit: Unit) -> None:
-    seen = ranges(fields(shared.contract()))
-    look.banner(case_said(case, unit, reasons, seen))
-    with st.container():
-        _deciding(case, reviewer)
+def _again(case: str) -> Document | None:
+    """A case that has left the list; None where it is gone altogether, which is told."""
+    try:
+        return shared.service().review(case)
+    except ServiceRefused as refused:
+        if refused.status != 404:
+            raise
+        del st.session_state[CHOSEN]
+        look.banner(Said("quiet", "The case you looked at is gone", ("Its user was erased, or it was too old.",)))
+        return None
+
+
+def _case(case: Document, reasons: Mapping[str, str], unit: Unit) -> None:
+    look.banner(case_said(case, unit, reasons, ranges(fields(shared.contract()))))
+    if case["bundle"] != shared.policy()["bundle"]:
+        look.note(
+            "An older bundle held this case. What it predicted and proposed stands; what training saw, and the names "
+            "of outcomes, are those of the bundle in service."
+        )
+
+
+def _known(case: Document, unit: Unit) -> None:
+    """What there is to know: the effect, every offer, the features."""
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("How large the effect is")
@@ -159,28 +183,54 @@ def _case(case: Document, reasons: Mapping[str, str], reviewer: str, unit: Unit)
             look.table(heads, option_rows(given, unit), label="Every offer", words=(4,))
     with right:
         st.subheader("What is known of this user")
-        look.table(("feature", "value", "training saw"), feature_rows(case, seen), label="Features", words=(2,))
+        rows = feature_rows(case, {field.name: field.seen for field in fields(shared.contract())})
+        look.table(("feature", "value", "training saw"), rows, label="Features", words=(2,))
 
 
-def _deciding(case: Document, reviewer: str) -> None:
+def _deciding(case: Document, reviewer: str, code: str | None) -> None:
     """The buttons that may be pressed, and why not the others."""
-    if case["resolution"] is not None:
+    with st.container():  # always there, so that what is below keeps its place
+        if case["resolution"] is None and not reviewer:
+            look.note("Say your name above to claim this case.")
+        elif case["resolution"] is not None:
+            _next(reviewer, code)
+        elif (taken := held_by_another(case, reviewer)) is not None:
+            look.banner(Said("unclear", "Somebody else has this case", (taken,)))
+            _next(reviewer, code)
+        elif case["claim"] is None:
+            place = case["decision_id"]
+            if st.button("Claim this case", type="primary", key="claim", shortcut=CLAIM):
+                _do(lambda: shared.service().claim(place, reviewer), "It is yours", YOURS)
+        else:
+            _verdict(case, reviewer)
+
+
+def _next(reviewer: str, code: str | None) -> None:
+    """Claim the most pressing case that nobody has."""
+    if not reviewer or not st.button("Claim the next case", type="primary", key="next", shortcut=CLAIM):
         return
-    if not reviewer:
-        look.note("Say your name above to claim this case.")
-        return
-    if (taken := held_by_another(case, reviewer)) is not None:
-        look.banner(Said("unclear", "Somebody else has this case", (taken,)))
-        return
+    service, said = shared.service(), Said("quiet", "Nothing else is open", ("Cases others look at are theirs.",))
+    for case in service.reviews("open", code, limit=TRIED)["cases"]:
+        try:
+            service.claim(case["decision_id"], reviewer)
+        except ServiceRefused as refused:
+            if refused.status != 409:
+                raise
+            continue
+        st.session_state[NEXT] = case["decision_id"]
+        said = Said("good", "It is yours", (YOURS,))
+        break
+    st.session_state[SAID] = said
+    st.rerun()
+
+
+def _verdict(case: Document, reviewer: str) -> None:
     service, place = shared.service(), case["decision_id"]
-    if case["claim"] is None:
-        if st.button("Claim this case", type="primary", key="claim"):
-            _do(lambda: service.claim(place, reviewer), "It is yours", "Nobody else can decide it meanwhile.")
-        return
     approve, override = st.columns(2, gap="large")
     with approve:
         why = st.text_input("Why (if you like)", max_chars=1_000, key=f"approve-why-{place}")
-        if st.button(f"Approve: {look.plain_markdown(case['proposed'])}", type="primary", key="approve"):
+        label = f"Approve: {look.plain_markdown(case['proposed'])}"
+        if st.button(label, type="primary", key="approve", shortcut=APPROVE):
             _do(lambda: service.approve(place, reviewer, why.strip()), "Approved", "The decision is made and recorded.")
         if st.button("Release", key="release"):
             _do(lambda: service.release(place, reviewer), "Given back", "Others can claim it again.")

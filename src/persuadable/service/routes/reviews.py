@@ -55,12 +55,15 @@ class Reviewing:
         """The queue, page by page: cases that wait by priority, the most pressing first; resolved ones newest first."""
         place = None if after is None else _place(after)
         cases, more = await asyncio.to_thread(self._reviews.list, state, code=code, after=place, limit=limit)
+        counts = await asyncio.to_thread(self._reviews.counts)
         review = self._service.lineup.serving().champion.bundle.review
         return json_of(
             {
                 "cases": [told_case(case) for case in cases],
                 "next": None if more is None else _told(more),
-                "waiting": await asyncio.to_thread(self._reviews.waiting),
+                "waiting": counts.cases,
+                "claimed": counts.claimed,
+                "codes": counts.codes,
                 "load": None if review is None else review.load,
                 "reasons": dict(REASONS),
             }

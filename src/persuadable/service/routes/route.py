@@ -13,9 +13,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from persuadable.service.access import Access, Caller
+from persuadable.service.loopback import is_loopback
 from persuadable.service.observe import CALLER, LATE, header, refusal, request_id
 from persuadable.service.problems import Problem, documented, response
-from persuadable.service.settings import is_loopback
 
 __all__ = [
     "JSON",

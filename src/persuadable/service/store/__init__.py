@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from persuadable.service.store.bundles import StoredBundle
+from persuadable.service.store.cases import Claim, Cursor, Resolution, ReviewCase, State, Waiting
 from persuadable.service.store.connect import masked_url
 from persuadable.service.store.deployment import Deployed
 from persuadable.service.store.erasure import Erasure
@@ -27,7 +28,6 @@ from persuadable.service.store.errors import (
 from persuadable.service.store.keys import ApiKey, Role, digest_of, id_of
 from persuadable.service.store.live import Live
 from persuadable.service.store.problems import Problem
-from persuadable.service.store.reviews import Claim, Cursor, Resolution, ReviewCase, State
 from persuadable.service.store.store import Store
 from persuadable.service.store.writer import Writer
 
@@ -61,6 +61,7 @@ __all__ = [
     "UnknownDecisions",
     "UnknownKey",
     "UnknownReview",
+    "Waiting",
     "Writer",
     "digest_of",
     "id_of",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
@@ -26,7 +26,7 @@ from persuadable.service.store.connect import Database
 from persuadable.service.store.errors import MixedExport, StoreError, StoreFull
 from persuadable.service.store.moments import micros
 from persuadable.service.store.outcomes import in_force
-from persuadable.service.store.tables import decisions, outcomes
+from persuadable.service.store.tables import decisions, outcomes, reviews
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,7 +38,9 @@ MadeBy = Literal["policy", "queue", "person"]
 
 PAGE = 10_000  # decisions held in memory at a time
 LARGEST = float(np.finfo(np.float32).max)  # as far as a feature goes
-OURS = ("decision_id", "time", "unit", "action", "reason", "bundle", "campaign", "made_by")
+# What the store knows of a row, and what it knows only of one that people had to do with.
+PLAIN = ("decision_id", "time", "unit", "action", "reason", "bundle", "campaign")
+PEOPLES = ("made_by", "proposed", "codes", "case", "replaced_by", "reviewer", "why")
 # Who decided, by the reason: the policy, unless it left it to the queue, or a person did.
 MADE_BY: Mapping[str, MadeBy] = {"review": "queue", "approved": "person", "overridden": "person"}
 
@@ -82,12 +84,14 @@ class Layout:
         features: the model's, under their own names.
         ours: what the store calls a column → what the file does; a "_" is added to a name that is taken.
         propensities: action → its column, the control first.
+        proposing: action → the column of the probability that the policy proposed it.
         outcomes: outcome → its column.
     """
 
     features: tuple[Column, ...]
     ours: Mapping[str, str]
     propensities: Mapping[str, str]
+    proposing: Mapping[str, str]
     outcomes: Mapping[str, str]
 
     @classmethod
@@ -104,8 +108,9 @@ class Layout:
         return cls(
             features=tuple(features),
             outcomes={name: free(name) for name in reported},
-            ours={name: free(name) for name in OURS},
+            ours={name: free(name) for name in (*PLAIN, *PEOPLES)},
             propensities={action: free(f"propensity of {action}") for action in actions},
+            proposing={action: free(f"propensity of proposing {action}") for action in actions},
         )
 
     def roles(self) -> str:
@@ -131,15 +136,21 @@ class Layout:
             if chance.keys() != self.propensities.keys():
                 raise MixedExport([row.bundle])
         kinds = {"time": pl.Datetime("us", "UTC")}
+        by_people = [_of_people(row, chance) for row, chance in zip(rows, chances, strict=True)]
         series = []
-        for name, shown in self.ours.items():
-            read_of = SOURCE.get(name, attrgetter(name))
-            series.append(pl.Series(shown, [read_of(row) for row in rows], dtype=kinds.get(name, pl.String)))
+        for name in PLAIN:
+            read_of = attrgetter("made_at" if name == "time" else name)
+            series.append(pl.Series(self.ours[name], map(read_of, rows), dtype=kinds.get(name, pl.String)))
+        for name in PEOPLES:
+            series.append(pl.Series(self.ours[name], [its[name] for its in by_people], dtype=pl.String))
         for column in self.features:
             read, kind = (_label, pl.String) if column.kind == "category" else (_number, pl.Float64)
             series.append(pl.Series(column.name, [read(f.get(column.name)) for f in told], dtype=kind))
         for action, name in self.propensities.items():
             series.append(pl.Series(name, [chance[action] for chance in chances], dtype=pl.Float64))
+        for action, name in self.proposing.items():
+            drawn_with = [its["propensities"].get(action) for its in by_people]
+            series.append(pl.Series(name, drawn_with, dtype=pl.Float64))
         for outcome, name in self.outcomes.items():
             series.append(pl.Series(name, values[outcome], dtype=pl.Float64))
         frame = pl.DataFrame(series)
@@ -149,10 +160,18 @@ class Layout:
         return frame.drop_nulls(reported) if missing == "drop" and reported else frame
 
 
-SOURCE: Mapping[str, Callable[[Any], Any]] = {
-    "time": attrgetter("made_at"),
-    "made_by": lambda row: MADE_BY.get(row.reason, "policy"),
-}
+def _of_people(row: Row[Any], chances: Mapping[str, float]) -> dict[str, Any]:
+    """What a row says of ``PEOPLES``, and the "propensities" of what the policy proposed: its own, if it decided."""
+    told = dict.fromkeys(PEOPLES) | {"made_by": MADE_BY.get(row.reason, "policy")}
+    if told["made_by"] == "policy":
+        return told | {"proposed": row.action, "propensities": chances}
+    review = orjson.loads(row.review)
+    # Of what was held before it was noted, nobody knows the probabilities.
+    told |= {"proposed": review.get("proposed"), "propensities": review.get("propensities") or {}}
+    if told["made_by"] == "person":
+        return told | {"case": review["case"], "reviewer": review["by"], "why": review["why"]}
+    codes = " ".join(review["codes"])
+    return told | {"codes": codes, "case": row.decision_id, "replaced_by": row.replaced_by}
 
 
 def export(
@@ -211,9 +230,12 @@ def _reported(connection: Connection, which: Which, primary: str | None) -> list
 
 
 def _pages(connection: Connection, which: Which) -> Iterator[Sequence[Row[Any]]]:
-    ours = ("decision_id", "made_at", "unit", "action", "reason", "bundle", "campaign")
-    columns = [decisions.c[name] for name in (*ours, "propensities", "features")]
-    query = select(*columns).where(which.condition()).order_by(decisions.c.decision_id).limit(PAGE)
+    ours = ("decision_id", "made_at", "unit", "action", "reason", "bundle", "campaign", "review")
+    columns: list[ColumnElement[Any]] = [decisions.c[name] for name in (*ours, "propensities", "features")]
+    columns.append(reviews.c.resolution.label("replaced_by"))
+    joined = decisions.outerjoin(reviews, reviews.c.decision_id == decisions.c.decision_id)
+    query = select(*columns).select_from(joined)
+    query = query.where(which.condition()).order_by(decisions.c.decision_id).limit(PAGE)
     last = ""
     while rows := connection.execute(query.where(decisions.c.decision_id > last)).all():
         yield rows

@@ -8,130 +8,35 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, func, select, tuple_, update
 
 from persuadable.errors import ParameterError
 from persuadable.service.grants import millionths
-from persuadable.service.records import Answer, Budget, Decision, Order, Reason, Verdict
+from persuadable.service.records import Answer, Budget, Held, Order, Verdict
 from persuadable.service.store import ids, tallies
+from persuadable.service.store.cases import (
+    WAITING,
+    Cursor,
+    ReviewCase,
+    State,
+    Waiting,
+    cases_of,
+    count_waiting,
+    in_state,
+    is_case,
+    read_case,
+)
 from persuadable.service.store.connect import Database
 from persuadable.service.store.errors import ActionNotAllowed, CampaignSpent, CaseTaken, UnknownReview
 from persuadable.service.store.ledger import Ledger
 from persuadable.service.store.moments import micros, moment
-from persuadable.service.store.rows import INSERT, as_decision, as_row
-from persuadable.service.store.statements import Statement
-from persuadable.service.store.tables import decisions, reviews
+from persuadable.service.store.rows import INSERT, as_row
+from persuadable.service.store.tables import reviews
 
-__all__ = ["Claim", "Cursor", "Resolution", "ReviewCase", "Reviews", "State", "enqueue"]
-
-State = Literal["open", "claimed", "approved", "overridden"]
-WAITING = "waiting"  # as the table has it: whether somebody has claimed it depends on the time
-ENQUEUE = Statement(
-    "INSERT INTO reviews (decision_id, state, rank, codes, proposed, reason, options, units, amount) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """Who looks at a case, since when, and until when nobody else may."""
-
-    by: str
-    at: datetime
-    until: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """What a person decided.
-
-    Attributes:
-        by: who, by their own word or the name of their key.
-        key: name of the API key they used; None where there are no keys.
-        at: when.
-        action: what they gave.
-        why: what they said about it.
-        decision_id: the decision that was made of it.
-    """
-
-    by: str
-    key: str | None
-    at: datetime
-    action: str
-    why: str | None
-    decision_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReviewCase:
-    """A decision that waits, or waited, for a person.
-
-    Attributes:
-        decision: the held one, with the unit's features and what is predicted for it.
-        state: "open", "claimed", "approved" or "overridden".
-        codes: why it waits.
-        priority: expected cost of deciding without a person.
-        proposed: the action the policy would have given.
-        reason: of the policy's own decision.
-        options: what is known of every action, by label; None where the policy does not weigh them all.
-        claim: who looks at it now.
-        resolution: what was decided.
-    """
-
-    decision: Decision
-    state: State
-    codes: tuple[str, ...]
-    priority: float
-    proposed: str
-    reason: Reason
-    options: Mapping[str, Mapping[str, Any]] | None
-    claim: Claim | None
-    resolution: Resolution | None
-
-    @property
-    def actions(self) -> tuple[str, ...]:
-        """What the unit may be given, doing nothing first."""
-        control, *others = self.decision.propensities
-        eligible = self.decision.eligible
-        return (control, *(label for label in others if eligible is None or label in eligible))
-
-
-class Cursor(NamedTuple):
-    """A place in a list of cases: after the one with this rank (or time, of those resolved) and id."""
-
-    at: float
-    decision_id: str
-
-
-def enqueue(connection: Connection, made: Iterable[tuple[Order, Answer]]) -> None:
-    """Put the held decisions of orders into the queue, in the transaction that writes them."""
-    rows = [
-        (
-            decision.decision_id,
-            WAITING,
-            -case.priority,
-            f" {' '.join(case.codes)} ",
-            case.proposed,
-            case.reason,
-            None
-            if case.options is None
-            else orjson.dumps({label: option._asdict() for label, option in case.options.items()}).decode(),
-            order.budget.units,
-            order.budget.amount,
-        )
-        for order, answer in made
-        for proposal, decision in zip(order.proposals, answer.decisions, strict=True)
-        if (case := proposal.case) is not None
-    ]
-    if rows:
-        ENQUEUE.run_many(connection, rows)
+__all__ = ["Reviews"]
 
 
 class Reviews:
@@ -145,6 +50,10 @@ class Reviews:
         """How many cases wait, looked at or not."""
         query = select(func.count()).select_from(reviews).where(reviews.c.state == WAITING)
         return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
+
+    def counts(self) -> Waiting:
+        """How much waits, how much of it is looked at, and for which reasons; it reads every case that waits."""
+        return self._database.read(lambda connection: count_waiting(connection, _now()))
 
     def list(
         self, state: State, *, code: str | None = None, after: Cursor | None = None, limit: int = 50
@@ -162,7 +71,7 @@ class Reviews:
         now = _now()
         resolved = state in ("approved", "overridden")
         by = reviews.c.resolved_at if resolved else reviews.c.rank
-        where = [_in_state(state, now)]
+        where = [in_state(state, now)]
         if code is not None:
             where.append(reviews.c.codes.contains(f" {code} ", autoescape=True))
         keys = tuple_(by, reviews.c.decision_id)
@@ -174,8 +83,7 @@ class Reviews:
 
         def read(connection: Connection) -> tuple[list[ReviewCase], Cursor | None]:
             rows = connection.execute(query).all()
-            held = _held(connection, [row.decision_id for row in rows[:limit]])
-            found = [_case(row, held[row.decision_id], now) for row in rows[:limit]]
+            found = cases_of(connection, rows[:limit], now)
             if len(rows) <= limit:
                 return found, None
             last = rows[limit - 1]
@@ -191,7 +99,7 @@ class Reviews:
         """
 
         def read(connection: Connection) -> ReviewCase:
-            return _read(connection, decision_id, _now())
+            return read_case(connection, decision_id, _now())
 
         _require_id(decision_id)
         return self._database.read(read)
@@ -271,7 +179,7 @@ class Reviews:
             _require_free(case, reviewer)
             given = case.proposed if action is None else action
             _require_allowed(case, given, overridden=action is not None)
-            made = self._record(connection, case, given, Verdict(decision_id, reviewer, why), now)
+            made = self._record(connection, case, given, _verdict(case, reviewer, why), now)
             _set(
                 connection,
                 decision_id,
@@ -308,11 +216,17 @@ class Reviews:
 
         def write(connection: Connection) -> ReviewCase:
             now = _now()
-            change(connection, _read(connection, decision_id, now, lock=True), now)
-            return _read(connection, decision_id, now)
+            change(connection, read_case(connection, decision_id, now, lock=True), now)
+            return read_case(connection, decision_id, now)
 
         _require_id(decision_id)
         return self._database.write(write)
+
+
+def _verdict(case: ReviewCase, reviewer: str, why: str | None) -> Verdict:
+    held = case.decision.review
+    chances = held.propensities if isinstance(held, Held) else None
+    return Verdict(str(case.decision.decision_id), reviewer, why, case.proposed, chances)
 
 
 def _charge(connection: Connection, case: ReviewCase, action: str) -> Order:
@@ -322,7 +236,7 @@ def _charge(connection: Connection, case: ReviewCase, action: str) -> Order:
         CampaignSpent: the cap leaves no room for it.
     """
     held = case.decision
-    row = connection.execute(select(reviews.c.units, reviews.c.amount).where(_is(str(held.decision_id)))).one()
+    row = connection.execute(select(reviews.c.units, reviews.c.amount).where(is_case(str(held.decision_id)))).one()
     budget = Budget(1.0, row.units, held.campaign, None, row.amount)
     actions = tuple(held.propensities)
     if budget.is_capped and action != actions[0]:
@@ -357,53 +271,8 @@ def _require_id(decision_id: str) -> None:
         raise UnknownReview(decision_id)
 
 
-def _is(decision_id: str) -> ColumnElement[bool]:
-    return reviews.c.decision_id == decision_id
-
-
-def _in_state(state: State, now: int) -> ColumnElement[bool]:
-    until = reviews.c.claimed_until
-    if state == "open":
-        return and_(reviews.c.state == WAITING, or_(until.is_(None), until <= now))
-    if state == "claimed":
-        return and_(reviews.c.state == WAITING, until > now)
-    return reviews.c.state == state
-
-
 def _set(connection: Connection, decision_id: str, **values: Any) -> None:
-    connection.execute(update(reviews).where(_is(decision_id)).values(**values))
-
-
-def _read(connection: Connection, decision_id: str, now: int, *, lock: bool = False) -> ReviewCase:
-    query = select(reviews).where(_is(decision_id))
-    row = connection.execute(query.with_for_update() if lock else query).first()
-    held = {} if row is None else _held(connection, [decision_id])
-    if row is None or decision_id not in held:
-        raise UnknownReview(decision_id)
-    return _case(row, held[decision_id], now)
-
-
-def _held(connection: Connection, wanted: Sequence[str]) -> dict[str, Decision]:
-    rows = connection.execute(select(decisions).where(decisions.c.decision_id.in_(wanted)))
-    return {row.decision_id: as_decision(row) for row in rows}
-
-
-def _case(row: Row[Any], held: Decision, now: int) -> ReviewCase:
-    claimed = row.state == WAITING and row.claimed_until is not None and row.claimed_until > now
-    state: State = "claimed" if claimed else "open" if row.state == WAITING else row.state
-    return ReviewCase(
-        decision=held,
-        state=state,
-        codes=tuple(row.codes.split()),
-        priority=-row.rank + 0.0,
-        proposed=row.proposed,
-        reason=row.reason,
-        options=None if row.options is None else orjson.loads(row.options),
-        claim=Claim(row.claimed_by, moment(row.claimed_at), moment(row.claimed_until)) if claimed else None,
-        resolution=None
-        if row.resolution is None
-        else Resolution(row.resolved_by, row.key, moment(row.resolved_at), row.action, row.why, row.resolution),
-    )
+    connection.execute(update(reviews).where(is_case(decision_id)).values(**values))
 
 
 def _now() -> int:

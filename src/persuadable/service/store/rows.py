@@ -80,7 +80,7 @@ def as_decision(row: Row[Any]) -> Decision:
 
 
 def _review(told: dict[str, Any]) -> Held | Verdict:
-    return Verdict(**told) if "case" in told else Held(tuple(told["codes"]), told["proposed"])
+    return Verdict(**told) if "case" in told else Held(tuple(told.pop("codes")), **told)
 
 
 def _json(value: Any) -> str:

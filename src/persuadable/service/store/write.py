@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from persuadable.service import grants
 from persuadable.service.records import Answer, Order, Outcomes, Receipt
-from persuadable.service.store import claims, ids, outcomes, reviews, tallies
+from persuadable.service.store import cases, claims, ids, outcomes, tallies
 from persuadable.service.store.errors import StoreError
 from persuadable.service.store.ledger import Ledger
 from persuadable.service.store.moments import moment
@@ -77,7 +77,7 @@ def _decide(
         answers[place] = answer
     if rows:
         INSERT.run_many(connection, rows)
-        reviews.enqueue(connection, made)
+        cases.enqueue(connection, made)
     ledger.save()
     for place in sorted(orders.keys() - answers.keys()):
         order = orders[place]
