@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from persuadable.errors import ParameterError
 from persuadable.features import Features
-from persuadable.policies.review.beliefs import LARGEST
+from persuadable.policies.review.arguments import LARGEST
 
 __all__ = ["Familiar", "learned_familiar"]
 
@@ -21,6 +21,7 @@ Values = NDArray[np.float32]
 
 MOST_COLUMNS: Final = 2_048
 MOST_LEVELS: Final = 1_000_000
+CHUNK: Final = 65_536  # rows of which distances are found at a time
 RIDGE: Final = 1e-3  # columns that repeat one another leave the correlations invertible
 
 
@@ -55,10 +56,12 @@ class Familiar:
 
     def distance(self, values: Values) -> Floats:
         """(n,) distances of rows (n, c), as ``Features.values`` has them."""
+        if len(values) > CHUNK:  # what is held for a row is many times its features
+            parts = [self.distance(values[start : start + CHUNK]) for start in range(0, len(values), CHUNK)]
+            return np.concatenate(parts)
         u = encoded(values, self.levels, self.centre, self.spread, self.surprise)
         z = (u[:, self.parts] - self.mean) @ self.whiten
-        z *= z
-        return np.asarray(np.sqrt(z.sum(axis=1) / max(self.mean.size, 1)))
+        return np.asarray(np.sqrt(np.vecdot(z, z) / max(self.mean.size, 1)))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Floats]]:
         """(description, arrays), all one-dimensional."""
