@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,8 +15,8 @@ from persuadable.errors import DataError, ParameterError
 from persuadable.log.checks import require_log
 from persuadable.policies.archetypes import ARCHETYPES, Archetypes, composition, membership_probabilities
 from persuadable.value.calibration import quantile_groups
-from persuadable.value.clan import Groups, feature_rows
-from persuadable.value.estimate import Estimate, Floats
+from persuadable.value.clan import ClanRow, Groups, feature_rows
+from persuadable.value.estimate import Estimate, Floats, normal_quantile
 from persuadable.value.holdout import require_held_out
 from persuadable.value.scores import Comparison, arm_means, compare_arms, comparison_scores
 
@@ -30,6 +31,8 @@ Verdict = Literal["confirmed", "open", "contradicted"]
 FEW: Final = 10  # conversions in an arm, below which a normal interval is not to be relied on
 BINS: Final = 10
 LEVELS: Final = 20
+LEAST_MEMBERS: Final = 30  # below which the mean of a feature is not taken for normal
+LEAST_CASES: Final = 5  # of a category, expected among the smaller group
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class ArchetypeMark:
         level: for a share: which category, "missing" or "other"; None for the mean of a number.
         members: mean (or share) among the archetype's units.
         others: among all other units.
-        difference: members − others.
+        difference: members − others, with an interval that holds together with those of all features and labels.
         standardised: the difference in standard deviations of the feature among all units.
     """
 
@@ -74,14 +77,16 @@ class ArchetypeRow:
         baseline: realised outcome if left alone; None where no member was left alone.
         conversions: rows of members with an outcome other than 0, (treated, left alone); below 10 in either, normal
             intervals cannot be relied on.
-        claimed_wrong: expected share of members who are something else, as the estimates' own errors have it; None for
-            the uncertain, about whom nothing is claimed.
+        claimed_wrong: expected share of members who are something else, as their probabilities have it; None for the
+            uncertain, about whom nothing is claimed.
         expected_wrong: the same once predictions are put on the scale of the held-out rows; see ``archetype_table``.
         mix: (4,) what members are expected to be, on that scale, in the order of ``policies.ARCHETYPES``.
         verdict: "confirmed": the whole interval of the realised uplift lies where the archetype's effects do;
-            "contradicted": none of it does; "open": some. About the members' mean, not about each. None for the
-            uncertain, and where there is no uplift or too few conversions to say.
-        marks: the features that differ most between members and others, the largest difference first.
+            "contradicted": none of it does; "open": some. It is wider than ``uplift``'s, so that all verdicts of the
+            table hold together. About the members' mean, not about each. None for the uncertain, and where there is no
+            uplift or too few conversions to say.
+        marks: the features that differ most between members and others, the largest difference first; only those whose
+            difference is certain, over all labels and features together.
     """
 
     archetype: str
@@ -166,15 +171,16 @@ class ArchetypeTable(Sequence[ArchetypeRow]):
     def __str__(self) -> str:
         lines = [
             f"{self.outcome} of {self.n:,} held-out rows; a contact pays above {self.pays:.4g}",
-            f"{'archetype':14}  {'action':8} {'share':>6}  {'predicted':>9}  {'realised uplift':30} "
-            f"{'wrong: claimed':>14} {'expected':>8}  verdict",
+            f"{'archetype':14}  {'action':8} {'share':>6}  {'predicted':>9}  realised uplift",
+            *map(_line, self.rows),
+            f"{'labelled':14}  {'wrong: claimed':>14}  {'expected':>8}  verdict",
+            *map(_doubts, self.rows),
         ]
-        lines += [_line(row) for row in self.rows]
         if any(row.few for row in self.rows):
             lines.append(f"* fewer than {FEW} conversions in an arm: the interval is not to be relied on.")
         lines.append(
-            "Nobody's true type is ever seen. Claimed is what the model's own intervals imply. Expected puts its "
-            "predictions on the scale of the held-out rows, with their noise; it is an estimate too."
+            "Nobody's true type is ever seen. Claimed is what the members' probabilities say. Expected puts them on "
+            "the scale of the held-out rows, with their noise; it is an estimate too. The verdicts hold together."
         )
         for row in self.rows:
             told = ", ".join(f"{mark.label} {mark.standardised:+.2f} sd" for mark in row.marks)
@@ -207,11 +213,12 @@ def _line(row: ArchetypeRow) -> str:
     else:
         low, high = row.uplift.interval
         realised = f"{row.uplift.value:+.4g} ({low:+.4g} to {high:+.4g}){'*' if row.few else ''}"
+    return f"{row.archetype:14}  {row.action:8} {row.share:6.1%}  {row.predicted:+9.4g}  {realised}"
+
+
+def _doubts(row: ArchetypeRow) -> str:
     claimed, expected = ("" if w is None else f"{w:.1%}" for w in (row.claimed_wrong, row.expected_wrong))
-    return (
-        f"{row.archetype:14}  {row.action:8} {row.share:6.1%}  {row.predicted:+9.4g}  {realised:30} "
-        f"{claimed:>14} {expected:>8}  {row.verdict or ''}"
-    ).rstrip()
+    return f"{row.archetype:14}  {claimed:>14}  {expected:>8}  {row.verdict or ''}".rstrip()
 
 
 def archetype_table(
@@ -228,20 +235,22 @@ def archetype_table(
     **Realised uplift** is E[Γ | label] with Γ the scores of ``uplift_scores``: it holds whatever the labels were made
     from, and its interval is about these labels as they stand.
 
-    **Expected misclassification.** A type is never observed, so mistakes cannot be counted. The labels' own
-    probabilities (``claimed_wrong``) believe the model: where it overstates its effects, or they are the extremes of
-    many noisy ones, the claim is far too good. For ``expected_wrong`` the predicted effects and baselines are first put
-    on the scale of these rows by an isotonic regression of Γ (and of the baseline's scores) on the predictions in 10
-    bins, and the standard error of a bin's mean is added to the model's. It is too low where people with the same
-    prediction differ, which no log can show, and too high where rows are few. On worlds with known types it was far
-    nearer to the truth than the claim for Persuadables and Do-Not-Disturbs, and still too low (docs/archetypes.md).
+    **Expected misclassification.** A type is never observed, so mistakes cannot be counted. ``claimed_wrong`` is what
+    the labels' own probabilities say; made without ``beliefs`` they are far too good. For ``expected_wrong`` what was
+    believed of effects and baselines is first put on the scale of these rows by an isotonic regression of Γ (and of the
+    baseline's scores) in 10 bins, and the standard error of a bin's mean is added to the doubt. It cannot show how much
+    people with the same prediction differ, and is too high where rows are few.
+
+    **Verdicts and marks hold together.** All verdicts of a table are right with 1 − alpha (Bonferroni over its labels),
+    though the intervals shown stand each for itself; and only features whose difference is certain are marks, with
+    1 − alpha for all labels and features together.
 
     Args:
         log: held-out rows, those the archetypes were made for, in the same order.
         archetypes: from ``policies.archetypes``.
         method: "dr" or "ipw", as for ``uplift_scores``.
         mu: for "dr", (n, A) out-of-fold predictions of the outcome; cross-fitted when None.
-        n_marks: features told per archetype.
+        n_marks: features told per archetype, at most.
         alpha: probability the intervals are meant to miss.
 
     Raises:
@@ -273,7 +282,8 @@ def archetype_table(
     counted = mass if log.eligible is None else mass * log.eligible[:, archetypes.treatment]
     claimed = composition(archetypes.probabilities, archetypes.membership, counted)
     mixed = composition(_recalibrated(archetypes, seen), seen.label, arms.weight)
-    rows = []
+    rows, labels = [], len(np.unique(archetypes.membership))
+    told_of = _marks_of(log, archetypes, weight, alpha, n_marks)
     for code, label in enumerate(archetypes.labels):
         members = archetypes.membership == code
         if not members.any():
@@ -297,8 +307,8 @@ def archetype_table(
                 mix=None if np.isnan(mixed[code]).any() else tuple(mixed[code].tolist()),
                 verdict=None
                 if code >= len(ARCHETYPES) or uplift is None or min(conversions) < FEW
-                else _verdict(uplift.interval, region),
-                marks=tuple(_marks(log, members, weight, alpha, n_marks)),
+                else _verdict(_together(uplift, labels), region),
+                marks=told_of[code],
             )
         )
     return ArchetypeTable(tuple(rows), outcome, method, archetypes.thresholds.pays, log.n)
@@ -370,18 +380,17 @@ def _control_scores(arms: Comparison, mu: Floats | None) -> Floats:
 def _recalibrated(archetypes: Archetypes, seen: _Seen) -> Floats:
     """(m, 4) membership probabilities with predictions on the scale of the rows compared."""
 
-    def rescaled(predicted: Floats, stderr: Floats | None, scores: Floats) -> tuple[Floats, Floats]:
+    def rescaled(predicted: Floats, stderr: Floats, scores: Floats) -> tuple[Floats, Floats]:
         known = np.asarray(seen.arms.select(predicted))
         fitted = fit_map("isotonic", known, scores, seen.weight, BINS)(known)
         # Each bin's own: scores of people who rarely respond are far less noisy. Var(Σwx / Σw) = Σ(w(x − x̄))² / (Σw)².
         group = quantile_groups(known, BINS, seen.weight)
         squares = np.bincount(group, weights=(seen.weight * (scores - fitted)) ** 2)
         noise = (np.sqrt(squares) / np.bincount(group, weights=seen.weight))[group]
-        own = np.zeros(known.shape) if stderr is None else np.asarray(seen.arms.select(stderr))
-        return fitted, np.hypot(own, noise)
+        return fitted, np.hypot(np.asarray(seen.arms.select(stderr)), noise)
 
-    effect = rescaled(archetypes.effect, archetypes.stderr, seen.gain)
-    baseline = rescaled(archetypes.baseline, archetypes.baseline_stderr, seen.level)
+    effect = rescaled(archetypes.believed.effect, archetypes.believed.effect_sd, seen.gain)
+    baseline = rescaled(archetypes.believed.baseline, archetypes.believed.baseline_sd, seen.level)
     return membership_probabilities(*effect, *baseline, archetypes.thresholds)
 
 
@@ -392,18 +401,57 @@ def _verdict(interval: tuple[float, float], region: tuple[float, float]) -> Verd
     return "confirmed" if interval[0] >= region[0] and interval[1] <= region[1] else "open"
 
 
-def _marks(
-    log: DecisionLog, members: NDArray[np.bool_], weight: Floats | None, alpha: float, n_marks: int
-) -> Iterator[ArchetypeMark]:
-    """The features by which members differ most from the others."""
-    if members.all() or n_marks == 0:
-        return
-    groups = Groups(members.astype(np.float64), (~members).astype(np.float64), weight, log.clusters, alpha)
-    found = [
-        row
-        for i, column in enumerate(log.features.columns)
-        for row in feature_rows(column, log.features.values[:, i].astype(np.float64), groups, LEVELS)
-    ]
-    found.sort(key=lambda row: (-abs(row.standardised), row.label))
-    for row in found[:n_marks]:
-        yield ArchetypeMark(row.feature, row.level, row.most, row.least, row.difference, row.standardised)
+def _together(told: Estimate, labels: int) -> tuple[float, float]:
+    """The interval that holds together with those of all other labels (Bonferroni)."""
+    half = normal_quantile(told.alpha / labels) * told.stderr
+    return told.value - half, told.value + half
+
+
+def _marks_of(
+    log: DecisionLog, archetypes: Archetypes, weight: Floats | None, alpha: float, n_marks: int
+) -> dict[int, tuple[ArchetypeMark, ...]]:
+    """Label's code → the features in which its members differ most, of those in which they differ for certain."""
+    codes = [code for code in np.unique(archetypes.membership).tolist() if n_marks]
+    if len(codes) < 2:
+        return dict.fromkeys(codes or range(len(archetypes.labels)), ())
+    columns = [(column, log.features.values[:, i].astype(np.float64)) for i, column in enumerate(log.features.columns)]
+
+    def compared(code: int, each: float) -> list[ClanRow]:
+        members = archetypes.membership == code
+        groups = Groups(members.astype(np.float64), (~members).astype(np.float64), weight, log.clusters, each)
+        return [row for column, values in columns for row in feature_rows(column, values, groups, LEVELS)]
+
+    count = len(codes) * max(len(compared(codes[0], alpha)), 1)
+    found = {}
+    for code in codes:
+        size = _least_size(archetypes.membership == code, weight)
+        sure = [row for row in compared(code, alpha / count) if _is_sure(row, size)]
+        sure.sort(key=lambda row: (-abs(row.standardised), row.label))
+        found[code] = tuple(
+            ArchetypeMark(row.feature, row.level, row.most, row.least, row.difference, row.standardised)
+            for row in sure[:n_marks]
+        )
+    return found
+
+
+def _least_size(members: NDArray[np.bool_], weight: Floats | None) -> tuple[float, float]:
+    """Effective sizes (Σw)²/Σw² of the members and of all others."""
+    w = np.ones(members.size) if weight is None else weight
+    inside, outside = w[members], w[~members]
+    return float(inside.sum() ** 2 / (inside @ inside)), float(outside.sum() ** 2 / (outside @ outside))
+
+
+def _is_sure(row: ClanRow, sizes: tuple[float, float]) -> bool:
+    """Whether a difference is one by its own interval and by a test that takes both groups to vary alike.
+
+    Among few members a rare category may have no case at all; their own variance is then 0 and proves nothing.
+    """
+    if min(sizes) < LEAST_MEMBERS:
+        return False
+    if row.level is not None:
+        share = (row.most * sizes[0] + row.least * sizes[1]) / sum(sizes)
+        if min(share, 1.0 - share) * min(sizes) < LEAST_CASES:
+            return False
+    alike = math.sqrt(1.0 / sizes[0] + 1.0 / sizes[1])
+    low, high = row.difference.interval
+    return not low <= 0.0 <= high and abs(row.standardised) > normal_quantile(row.difference.alpha) * alike
