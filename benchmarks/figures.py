@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PAGES = ("speed", "operations", "off-policy", "intervals", "gate", "allocation")
+PAGES = ("speed", "operations", "off-policy", "intervals", "gate", "allocation", "criteo")
 DOCUMENTS = (HERE.parent / "README.md", *(HERE.parent / "docs" / f"{name}.md" for name in PAGES))
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PACKAGES = ("ours", "econml", "metalearners", "causalml")
@@ -394,6 +394,17 @@ def budgets() -> str:
     )
 
 
+def criteo_scale() -> str:
+    run = load("CRITEO_SCALE")
+    rows = [
+        ("rows", f"{run['rows']:,}"),
+        ("file, csv.gz", f"{run['megabytes']:.0f} MB"),
+        ("CPU time", f"{run['cpu'] / 60:.0f} min"),
+        ("memory at most", f"{run['peak'] / 1024:.1f} GiB"),
+    ]
+    return table(("synthetic stand-in", ""), rows)
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "front": front,
     "judging": judging,
@@ -414,6 +425,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "memory": memory,
     "faults": faults,
     "budgets": budgets,
+    "criteo_scale": criteo_scale,
 }
 
 

@@ -138,3 +138,12 @@ def test_a_fingerprint_comes_back_from_what_was_saved() -> None:
     ]:
         with pytest.raises((ValueError, TypeError)):
             Fingerprint.read(ids, told | change)
+
+
+def test_a_log_finds_its_rows_once_and_its_parts_find_their_own() -> None:
+    rng = np.random.default_rng(0)
+    log = DecisionLog.from_arrays(rng.normal(size=(60, 2)), rng.integers(0, 2, 60), np.zeros(60))
+    assert log.fingerprint is log.fingerprint
+    part = log.take(slice(0, 20))
+    assert (log.fingerprint.n, part.fingerprint.n) == (60, 20)
+    assert log.fingerprint.overlap(part.fingerprint) == 20

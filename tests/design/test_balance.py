@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -151,3 +152,28 @@ def test_the_control_of_a_treatment_are_those_who_could_have_had_it(told: bool) 
     found = balance(DecisionLog.from_arrays(x[:, None], action, np.zeros(n), **roles))
     assert found.p_value > 0.01
     assert found.rows[0].control_mean > 0.5
+
+
+@pytest.mark.parametrize("how", ["three arms", "known, varying", "mixed units"])
+def test_rows_taken_in_parts_give_the_same(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = randomised(np.random.default_rng(9), how=how)
+    whole = balance(log)
+    monkeypatch.setattr(import_module("persuadable.design.balance"), "BLOCK", 37)
+    parts = balance(log)
+    assert parts.rows == whole.rows
+    assert parts.degrees == whole.degrees
+    assert parts.statistic == pytest.approx(whole.statistic, rel=1e-9)
+
+
+def test_the_statistic_is_that_of_influence_functions_written_out() -> None:
+    log = randomised(np.random.default_rng(10), how="known, varying")
+    x, p = log.features.values[:, :2].astype(float), log.propensity()[:, 1]
+    log = DecisionLog.from_arrays(x, log.action, np.zeros(log.n), propensity=p)
+    psi, difference = np.zeros(x.shape), np.zeros(2)
+    for arm, sign in ((1, 1.0), (0, -1.0)):
+        w = (log.action == arm) / np.where(arm == 1, p, 1 - p)
+        mean = (w[:, None] * x).sum(axis=0) / w.sum()
+        psi += sign * w[:, None] / w.mean() * (x - mean)
+        difference += sign * mean
+    expected = difference @ np.linalg.solve(psi.T @ psi / log.n**2, difference)
+    assert balance(log).statistic == pytest.approx(expected, rel=1e-6)

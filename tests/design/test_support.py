@@ -56,6 +56,13 @@ def test_constant_propensities_count_every_row_once() -> None:
         )
 
 
+def test_the_printed_table_goes_by_dose_and_the_others_come_last() -> None:
+    rows = {"none": 900, "call": 500, "20%": 500, "5%": 500, "10%": 500}
+    dose = {"5%": 5.0, "10%": 10.0, "20%": 20.0}
+    lines = str(support(counted(rows), dose=dose)).splitlines()
+    assert [line.split()[0] for line in lines[2:6]] == ["5%", "10%", "20%", "call"]
+
+
 def test_unequal_propensities_count_fewer_effective_rows() -> None:
     rng = np.random.default_rng(1)
     n = 4_000

@@ -21,6 +21,7 @@ from persuadable.effects import (
     clone,
     fit_many,
     out_of_fold_effects,
+    shared,
 )
 from persuadable.engine import LocalEngine, Trees
 from persuadable.errors import ActionError, FeatureError, NotFittedError, OutcomeError, ParameterError
@@ -404,3 +405,46 @@ def test_out_of_fold_effects_need_the_log_fitted_on() -> None:
     learner = make("R").fit(sample(300, seed=1))
     with pytest.raises(ParameterError, match=r"The RLearner was fitted on another log. Pass the log it was fitted on"):
         learner.out_of_fold_effect(sample(300, seed=2))
+
+
+@every_learner
+def test_out_of_fold_effects_do_not_depend_on_company(kind: str) -> None:
+    log = sample()
+    one, other = make(kind).fit(log), make("T", random_state=7).fit(log)
+    alone = one.out_of_fold_effect(log)
+    folds = log.folds(5, one.random_state + 1)
+    _, together = out_of_fold_effects([other, one], log, folds=folds)
+    np.testing.assert_array_equal(alone, together)
+
+
+@every_learner
+def test_what_is_shared_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = sample()
+    told: dict[str, Any] = {"propensity": "estimated", "nuisance_trees": Trees(n_trees=8, max_depth=2)}
+    plain = make(kind, n_resamples=2, **told).fit(log)
+    refits, effects = raw(plain), plain.out_of_fold_effect(log)
+    runs: list[str] = []
+    run = LocalEngine.run
+
+    def counted(self: LocalEngine, *arguments: Any, what: str, **others: Any) -> Any:
+        runs.append(what)
+        return run(self, *arguments, what=what, **others)
+
+    monkeypatch.setattr(LocalEngine, "run", counted)
+    with shared(log):
+        first = make(kind, **told).fit(log)
+        first.out_of_fold_effect(log)[:] = 0.0  # a copy: nobody else's is spoiled
+        before = len(runs)
+        again = make(kind, n_resamples=2, **told).fit(log)
+        assert "Propensity" not in runs[before:]
+        assert "Responses" not in runs[before:]
+        before = len(runs)
+        np.testing.assert_array_equal(again.out_of_fold_effect(log), effects)
+        assert len(runs) == before
+        other = sample(seed=1)
+        assert make(kind, **told).fit(other).propensity_.values.shape == (other.n, 3)
+        assert "Propensity" in runs[before:]
+    assert raw(again) == refits
+    before = len(runs)
+    make(kind, **told).fit(log)
+    assert "Propensity" in runs[before:], "nothing is kept once the context has ended"

@@ -6,6 +6,7 @@ from persuadable.bench.accuracy import Accuracy, accuracy
 from persuadable.bench.agreement import Agreements, agreement
 from persuadable.bench.allocation import AllocationSpeed, allocation
 from persuadable.bench.bandits import Bandits, bandits
+from persuadable.bench.criteo_scale import CriteoScale, criteo_scale
 from persuadable.bench.hillstrom import Gain, Splits, hillstrom
 from persuadable.bench.offers import OfferTrials, offers
 from persuadable.bench.ope import ope
@@ -18,6 +19,7 @@ __all__ = [
     "Agreements",
     "AllocationSpeed",
     "Bandits",
+    "CriteoScale",
     "Gain",
     "OfferTrials",
     "Race",
@@ -28,6 +30,7 @@ __all__ = [
     "agreement",
     "allocation",
     "bandits",
+    "criteo_scale",
     "evaluation",
     "hillstrom",
     "learners",

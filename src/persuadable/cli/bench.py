@@ -169,6 +169,24 @@ def bench_offers(
         typer.echo(offers(splits, names(trials), threads=threads, out=out, say=_progress))
 
 
+@bench_app.command("criteo")
+def bench_criteo(
+    rows: Annotated[
+        int | None, typer.Option("--rows", "-n", help="Rows; as many as the published file by default.", min=10_000)
+    ] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the study.", min=1)] = 2,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where the stand-in and the pages stay; temporary by default.")
+    ] = None,
+    out: Save = None,
+) -> None:
+    """Time and memory of 'persuadable demo criteo' on a synthetic stand-in of the whole file."""
+    from persuadable.bench import criteo_scale
+
+    with refusals():
+        typer.echo(criteo_scale(rows, threads, folder, out=out, say=_progress))
+
+
 @bench_app.command("service")
 def bench_service(
     rounds: Annotated[int, typer.Option(help="Rounds of every kind of request; medians are reported.", min=1)] = 5,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["Balance", "BalanceRow", "balance", "indicators"]
 
 Matrix = NDArray[np.float64]
+
+BLOCK = 65_536  # rows whose influence is held at a time: that of all would be several times the features
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +100,18 @@ def balance(log: DecisionLog) -> Balance:
         PropensityError: a treatment and the control were both possible in no row, or only one of them was taken there.
     """
     names, table = indicators(log.features)
-    centred = table - table.mean(axis=0)
-    scale = centred.std(axis=0)
+    means = table.mean(axis=0)
+    table -= means
+    scale = np.array([column.std() for column in table.T])
     keep = scale > 0
-    names, centred = [name for name, kept in zip(names, keep, strict=True) if kept], centred[:, keep] / scale[keep]
+    if not keep.all():
+        names = [name for name, kept in zip(names, keep, strict=True) if kept]
+        table, means, scale = table[:, keep], means[keep], scale[keep]
+    table /= scale
     e = log.propensity()
     base = np.ones(log.n) if log.weight is None else np.asarray(log.weight, dtype=np.float64)
     inverse = base / np.take_along_axis(e, log.action[:, None].astype(np.intp), axis=1)[:, 0]
-    rows, differences, influences = [], [], []
-    means, unit = table.mean(axis=0)[keep], scale[keep]
+    rows, arms = [], []
     for a in range(1, log.n_actions):
         both = inverse * ((e[:, 0] > 0) & (e[:, a] > 0))
         took, took_none = both * (log.action == a), both * (log.action == 0)
@@ -115,14 +121,13 @@ def balance(log: DecisionLog) -> Balance:
                 "the other had propensity 0",
                 remedy="Arms can be compared only where there was a choice; log decisions drawn by lot.",
             )
-        control_mean, control_psi = _weighted_mean(centred, took_none)
-        mean, psi = _weighted_mean(centred, took)
-        differences.append(mean - control_mean)
-        influences.append(psi - control_psi)
+        treated, control = _Mean.of(table, took), _Mean.of(table, took_none)
+        arms.append((treated, control))
         for j, name in enumerate(names):
-            treated, control = (float(m[j] * unit[j] + means[j]) for m in (mean, control_mean))
-            rows.append(BalanceRow(log.actions.names[a], name, treated, control, float(mean[j] - control_mean[j])))
-    statistic, degrees = _wald(np.concatenate(differences), np.concatenate(influences, axis=1), log.clusters)
+            one, other = (float(arm.mean[j] * scale[j] + means[j]) for arm in (treated, control))
+            rows.append(BalanceRow(log.actions.names[a], name, one, other, float(treated.mean[j] - control.mean[j])))
+    difference = np.concatenate([treated.mean - control.mean for treated, control in arms])
+    statistic, degrees = _wald(difference, _influence(table, arms), log.n, log.clusters)
     p_value = float(chdtrc(degrees, statistic)) if degrees else 1.0  # nothing varies, nothing can differ
     rows.sort(key=lambda row: -abs(row.difference))
     return Balance(tuple(rows), statistic, degrees, p_value, _shares_p_value(log, base), log.n)
@@ -132,7 +137,7 @@ def _shares_p_value(log: DecisionLog, weight: Matrix) -> float:
     """Wald test of Σ(1{A = a} − e_a) = 0 over the treatments: calibration of the propensities in the large."""
     took = log.action[:, None] == np.arange(1, log.n_actions)
     residual = weight[:, None] * (took - log.propensity()[:, 1:])
-    statistic, degrees = _wald(residual.mean(axis=0), residual, log.clusters)
+    statistic, degrees = _wald(residual.mean(axis=0), [residual], log.n, log.clusters)
     return float(chdtrc(degrees, statistic)) if degrees else 1.0
 
 
@@ -156,21 +161,46 @@ def indicators(features: Features) -> tuple[list[str], Matrix]:
     return names, np.stack(columns, axis=1) if columns else np.empty((len(features), 0))
 
 
-def _weighted_mean(table: Matrix, weight: Matrix) -> tuple[Matrix, Matrix]:
-    """Hájek mean (k,) and its influence function (n, k)."""
-    share = weight / weight.mean()
-    mean = (share[:, None] * table).mean(axis=0)
-    return mean, share[:, None] * (table - mean)
+class _Mean(NamedTuple):
+    """Hájek mean (k,) of some of the rows, and each row's share in it, (n,), of mean 1."""
+
+    mean: Matrix
+    share: Matrix
+
+    @classmethod
+    def of(cls, table: Matrix, weight: Matrix) -> _Mean:
+        share = weight / weight.mean()
+        return cls(share @ table / len(table), share)
 
 
-def _wald(difference: Matrix, influence: Matrix, clusters: NDArray[np.intp] | None) -> tuple[float, int]:
+def _influence(table: Matrix, arms: Sequence[tuple[_Mean, _Mean]]) -> Iterator[Matrix]:
+    """The influence function of the differences, (n, k) for each arm side by side, some rows at a time."""
+    for start in range(0, len(table), BLOCK):
+        block = slice(start, start + BLOCK)
+        yield np.concatenate(
+            [
+                treated.share[block, None] * (table[block] - treated.mean)
+                - control.share[block, None] * (table[block] - control.mean)
+                for treated, control in arms
+            ],
+            axis=1,
+        )
+
+
+def _wald(
+    difference: Matrix, influence: Iterable[Matrix], n: int, clusters: NDArray[np.intp] | None
+) -> tuple[float, int]:
     """χ² and its degrees of freedom; collinear columns (all categories of a feature) count once."""
-    n = len(influence)
-    if clusters is not None:
-        summed = np.zeros((int(clusters.max()) + 1, influence.shape[1]))
-        np.add.at(summed, clusters, influence)
-        influence = summed
-    covariance = influence.T @ influence / n**2
+    k, start = difference.size, 0
+    covariance = np.zeros((k, k))
+    summed = np.zeros((0 if clusters is None else int(clusters.max()) + 1, k))
+    for block in influence:
+        if clusters is None:
+            covariance += block.T @ block
+        else:
+            np.add.at(summed, clusters[start : start + len(block)], block)
+        start += len(block)
+    covariance = (covariance + summed.T @ summed) / n**2
     values, vectors = np.linalg.eigh(covariance)
     used = values > values.max(initial=0) * 1e-9
     projected = vectors[:, used].T @ difference

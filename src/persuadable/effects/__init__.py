@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from persuadable.effects.arrays import Effects
 from persuadable.effects.calibrated import CalibratedEffects, FlatMapWarning
-from persuadable.effects.fitting import clone, fit_many, out_of_fold_effects
+from persuadable.effects.fitting import clone, fit_many, out_of_fold_effects, shared
 from persuadable.effects.funnel import FunnelLearner
 from persuadable.effects.heads import fit_heads
 from persuadable.effects.learner import Learner
@@ -29,4 +29,5 @@ __all__ = [
     "fit_heads",
     "fit_many",
     "out_of_fold_effects",
+    "shared",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,10 +22,25 @@ from persuadable.fingerprint import Fingerprint
 from persuadable.log import DecisionLog, checks
 from persuadable.log.views import half_sample
 
-__all__ = ["clone", "fit_each", "fit_many", "out_of_fold_effects"]
+__all__ = ["clone", "fit_each", "fit_many", "out_of_fold_effects", "shared"]
 
 Vector = NDArray[np.float64]
 Order = tuple[Learner, str]
+
+
+@contextmanager
+def shared(log: DecisionLog) -> Iterator[None]:
+    """Within the context, what learners need of this very log is found once, whoever asks.
+
+    Its matrix, folds, propensities, out-of-fold responses and effects are kept until the context ends, for
+    :func:`fit_many`, :func:`out_of_fold_effects` and ``score_effects`` alike. Results are the same, bit by bit; the log
+    must not change meanwhile.
+    """
+    token = _SHARED.set((log, {}))
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
 
 
 def fit_many(
@@ -153,16 +170,36 @@ def out_of_fold_effects(
     if n_folds < 3:
         raise ParameterError(f"Out-of-fold effects need at least 3 folds, got {n_folds}")
     folds = log.folds(n_folds, learners[0].random_state + 1) if folds is None else folds
-    effects = [np.zeros((log.n, log.n_actions)) for _ in learners]
-    orders = [(learner, name) for learner in learners]
-    for k, without in enumerate(bench.without_folds(learners, name, folds)):
-        out = np.flatnonzero(folds == k)
-        refits = without.cook(orders, within=folds != k)
-        for effect, ((learner, _), models) in zip(effects, refits, strict=True):
-            recipe, scale = bench.recipe(learner), bench.loss(learner, name)[1]
-            effect[out] = predict(recipe, models, bench.matrix.values[out], log.n_actions, scale)
+    keys = [_refit_key(learner, name, folds) for learner in learners]
+    _refit_without_folds(bench, dict(zip(keys, learners, strict=True)), name, folds)
     # Each row's effect is held out, so the array does not count as fitted on these rows.
-    return [Effects.of(effect, None) for effect in effects]
+    return [Effects.of(bench.out_of_fold[key].copy(), None) for key in keys]
+
+
+def _refit_without_folds(
+    bench: Bench, told: Mapping[tuple[Any, ...], Learner], name: str, folds: NDArray[np.int16]
+) -> None:
+    """Find the out-of-fold effects (n, A) of those learners that have none on the bench yet."""
+    missing = {key: learner for key, learner in told.items() if key not in bench.out_of_fold}
+    if not missing:
+        return
+    log, orders = bench.log, [(learner, name) for learner in missing.values()]
+    effects = {key: np.zeros((log.n, log.n_actions)) for key in missing}
+    place = {id(learner): effect for learner, effect in zip(missing.values(), effects.values(), strict=True)}
+    for k, without in enumerate(bench.without_folds(list(missing.values()), name, folds)):
+        out = np.flatnonzero(folds == k)
+        values = bench.matrix.values[out]
+        for same in _by_seed(orders):
+            for (learner, _), models in without.cook(same, within=folds != k):
+                recipe, scale = bench.recipe(learner), bench.loss(learner, name)[1]
+                place[id(learner)][out] = predict(recipe, models, values, log.n_actions, scale)
+    bench.out_of_fold |= effects
+
+
+def _refit_key(learner: Learner, name: str, folds: NDArray[np.int16]) -> tuple[Any, ...]:
+    """Learners with the same key have the same out-of-fold effects."""
+    settings = {k: v for k, v in learner.get_params(deep=False).items() if k not in ("engine", "n_resamples")}
+    return (type(learner), repr(settings), name, folds.tobytes())
 
 
 def clone(learner: Learner) -> Learner:
@@ -182,11 +219,16 @@ class Bench:
     _propensities: dict[Any, Propensity]
     _mu: dict[Any, Vector]
     _losses: dict[tuple[str, str], tuple[Loss, Scale | None]]
+    out_of_fold: dict[tuple[Any, ...], Vector]
 
     @classmethod
     def of(cls, learner: Learner, log: DecisionLog) -> Bench:
         engine = learner.engine or LocalEngine()
-        return cls(log, engine, engine.matrix(log.features), log.fingerprint, {}, {}, {}, {})
+        told = _SHARED.get()
+        kept = told[1] if told is not None and told[0] is log else {}
+        if repr(engine) not in kept:
+            kept[repr(engine)] = cls(log, engine, engine.matrix(log.features), log.fingerprint, {}, {}, {}, {}, {})
+        return kept[repr(engine)]
 
     def folds(self, learner: Learner) -> NDArray[np.int16]:
         key = (learner.n_folds, learner.random_state)
@@ -281,6 +323,10 @@ class Bench:
             dishes.append((recipe, self.case(learner, name, mu), learner.trees or Trees()))
         seed = orders[0][0].random_state if seed is None else seed
         return list(zip(orders, self.engine.execute(self.matrix, dishes, seed=seed, within=within), strict=True))
+
+
+#: The log whose bench is shared, and its bench for each engine.
+_SHARED: ContextVar[tuple[DecisionLog, dict[str, Bench]] | None] = ContextVar("shared", default=None)
 
 
 def nuisance_trees(learner: Learner) -> Trees:

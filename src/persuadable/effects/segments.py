@@ -15,7 +15,7 @@ from persuadable.effects.contest import Candidate, Rows, choose
 from persuadable.effects.fitting import clone, out_of_fold_effects
 from persuadable.effects.learner import Learner
 from persuadable.effects.pooling import shrunk_weights, stacked_weight
-from persuadable.errors import FeatureError, NotFittedError, OutcomeError, ParameterError
+from persuadable.errors import NotFittedError, OutcomeError, ParameterError
 from persuadable.features import Column, Features
 from persuadable.fingerprint import Fingerprint
 from persuadable.log import DecisionLog
@@ -194,7 +194,7 @@ class SegmentLearner(Parameters):
         """
         require_log(log, "SegmentLearner.fit")
         self._check()
-        codes, labels = self._segments_of(log.features)
+        labels, codes = log.features.segments(self.by)
         everybody = clone(self.learner).fit(log, outcomes=outcomes)
         folds = self._folds(log, codes)
         segments = {
@@ -224,7 +224,7 @@ class SegmentLearner(Parameters):
         name = self._outcome(outcome)
         features = Features.of(X.features if isinstance(X, DecisionLog) else X, self.columns_)
         effect = np.array(self.global_.effect(features, name))
-        codes, labels = self._segments_of(features)
+        labels, codes = features.segments(self.by)
         for label, weight in self.weights(name).items():
             rows = np.flatnonzero(codes == labels.index(label))
             if weight > 0 and rows.size:
@@ -253,7 +253,7 @@ class SegmentLearner(Parameters):
             ParameterError: a log other than the one fitted on.
         """
         name = self._outcome(outcome)
-        codes, labels = self._segments_of(log.features)
+        labels, codes = log.features.segments(self.by)
         folds = self._folds(log, codes)
         chosen = self.decisions_[name].chosen
         if chosen == "global":
@@ -315,19 +315,6 @@ class SegmentLearner(Parameters):
     @property
     def _n_folds(self) -> int:
         return max(self.learner.n_folds, LEAST_FOLDS)
-
-    def _segments_of(self, features: Features) -> tuple[Codes, tuple[str, ...]]:
-        """(n,) code of each row's segment, −1 where it is missing, and the labels."""
-        if self.by not in features.names:
-            raise FeatureError(f"There is no feature {self.by!r} to segment by", remedy=f"There are {features.names}.")
-        place = features.names.index(self.by)
-        column, values = features.columns[place], features.values[:, place]
-        if column.kind != "category":
-            raise FeatureError(
-                f"Feature {self.by!r} is a number, and segments have names",
-                remedy=f"Read it as a category: DecisionLog.from_frame(…, categorical=[{self.by!r}]).",
-            )
-        return np.where(np.isnan(values), -1, values).astype(np.intp), column.categories
 
     def _folds(self, log: DecisionLog, codes: Codes) -> NDArray[np.int16]:
         """(n,) folds spread evenly over the actions of every segment; where units repeat, over units."""
