@@ -90,6 +90,23 @@ class Features:
         """Feature names, in column order."""
         return [column.name for column in self.columns]
 
+    def segments(self, name: str) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+        """Labels of the segments that a category divides the units into, and (n,) each unit's, −1 where it is missing.
+
+        Raises:
+            FeatureError: there is no such feature, or it is a number.
+        """
+        if name not in self.names:
+            raise FeatureError(f"There is no feature {name!r} to segment by", remedy=f"There are {self.names}.")
+        at = self.names.index(name)
+        column, values = self.columns[at], self.values[:, at]
+        if column.kind != "category":
+            raise FeatureError(
+                f"Feature {name!r} is a number, and segments have names",
+                remedy="Cut it into ranges, or name it among the categories: DecisionLog.from_frame(…, categorical=…).",
+            )
+        return column.categories, np.where(np.isnan(values), -1, values).astype(np.intp)
+
     @property
     def categorical(self) -> NDArray[np.bool_]:
         """(d,) which columns hold category codes."""

@@ -27,11 +27,13 @@ from persuadable.errors import (
 from persuadable.log import DecisionLog
 from persuadable.params import Parameters
 from persuadable.policies import AllocationPolicy, Policy
-from persuadable.policies.allocating import ARRAYS, allowed_pairs, choose
 from persuadable.policies.allocation import allocate
 from persuadable.policies.allocation.exact import decide_at
 from persuadable.policies.allocation.problem import Problem
-from persuadable.policies.evidence import evidence_of
+from persuadable.policies.allocation_state import ARRAYS
+from persuadable.policies.choosing import allowed_pairs, choose
+from persuadable.policies.costs import never_saves
+from persuadable.policies.effect_evidence import evidence_of
 from persuadable.policies.hull import hull_steps
 from persuadable.policies.price_path import Price, PricePath
 from persuadable.spaces import Discrete
@@ -374,14 +376,54 @@ def test_stated_costs(log):
     assert by_label.cost_outcome_ is None
     p = by_label.probabilities(log.features, 3)
     assert (p @ [0, 0.5, 2.0]).mean() == pytest.approx(0.2)
-    for wrong, said in (({"mail": 1.0}, "lack 'call'"), ({"mail": 1, "call": 1, "fax": 1}, "name 'fax'")):
+    for wrong, said in (
+        ({"mail": 1.0}, "costs lack 'call'"),
+        ({"mail": 1, "call": 1, "fax": 1}, "costs name 'fax'"),
+        ({"fax": 1, "post": 1, "call": 1}, "costs name 'fax', 'post' and lack 'mail'"),
+    ):
         with pytest.raises(ActionError, match=said):
             AllocationPolicy(stranger(), wrong, budget=0.2).calibrate(log)
     with pytest.raises(ActionError, match="2 stated costs for 3"):
         AllocationPolicy(stranger(), [0, 1], budget=0.2).calibrate(log)
-    for wrong in ([1, 1, 1], [0, math.nan, 1], [0, "1", 1]):
-        with pytest.raises(ParameterError, match="stated costs"):
+    for wrong, said in (
+        ([1, 1, 1], "'none' is stated to cost 1"),
+        ([0, math.nan, 1], "'mail' is stated to cost nan"),
+        ([0, "1", 1], "'mail' is stated to cost '1'"),
+        ({"mail": 1.0, "call": -0.5}, r"'call' is stated to cost -0\.5, and a cost is a finite number from 0"),
+    ):
+        with pytest.raises(ParameterError, match=said):
             AllocationPolicy(stranger(), wrong, budget=0.2).calibrate(log)
+
+
+@pytest.mark.parametrize(("paid", "saves"), [("nothing", False), ("a refund", True), ("by the control", True)])
+def test_predicted_costs_below_zero_count_as_zero_where_nothing_can_save_money(paid, saves):
+    value, cost = draw(5)
+    cost[:40, 0] = -1.0
+    cost = cost.astype(np.float32).astype(np.float64)  # features are float32
+    features = np.column_stack([value, cost])
+    action = np.arange(300) % 3
+    logged = np.where(action > 0, 0.5, 0.0)
+    logged[:3] += {"nothing": 0.0, "a refund": [0.0, -0.7, 0.0], "by the control": [0.2, 0.0, 0.0]}[paid]
+    log = DecisionLog.from_arrays(
+        features, action, {"y": np.ones(300), "cost": logged}, action_names=LABELS[:3], cost="cost"
+    )
+    policy = AllocationPolicy(stranger(), budget=0.1, evidence=None).calibrate(log)
+    decided = cost if saves else np.maximum(cost, 0.0)
+    assert np.array_equal(policy.economics(log.features)[1][:, 1:], decided)
+    assert policy.as_costs(np.array([[0.0, -2.0]]))[0, 1] == (-2.0 if saves else 0.0)
+    again = AllocationPolicy.from_state(policy.value_learner, None, through_bytes(policy.state()))
+    assert np.array_equal(again.economics(log.features)[1], policy.economics(log.features)[1])
+    # Serving pays for the offers out of the budget alone, and not out of savings that nobody makes.
+    spent = (policy.probabilities(log.features, 3)[:, 1:] * decided).sum(axis=1).mean()
+    assert spent == pytest.approx(0.1)
+    # Other rows, whose outcomes are not read, change nothing about it.
+    assert policy.reprice(log.take(np.arange(100))).never_saves_ is not saves
+
+
+def test_what_a_log_does_not_tell_is_no_sign_that_nothing_saves_money(log):
+    assert never_saves(log, "cost")
+    assert not never_saves(log, "postage")
+    assert not never_saves(log.take(log.action > 0), "cost")
 
 
 def test_floors(log):

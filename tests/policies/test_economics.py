@@ -36,7 +36,8 @@ def test_it_is_the_same_again_from_its_plain_values():
     [
         (1_234.5, "", "€1,234"),
         (-3.4, "", "−€3.40"),
-        (12.0, "+", "+€12.00"),
+        (12.0, "+", "+€12"),
+        (0.0, "+", "€0"),
         (-150.0, "+", "−€150"),
         (0.0025, "", "€0.0025"),
     ],
@@ -45,9 +46,17 @@ def test_amounts_are_told_as_people_write_them(amount, sign, told):
     assert economics(1, 1, currency="€").money(amount, sign) == told
 
 
+def test_an_amount_and_its_interval_have_the_same_digits():
+    money = economics(1, 1, currency="€")
+    assert money.amounts(1_700.6, 18.2, 3_384.0) == "€1,701 (€18 to €3,384)"
+    assert money.amounts(-14.2, -380.9, 353.0, "+") == "−€14 (−€381 to +€353)"
+    assert money.amounts(12.0, -0.3, 24.25) == "€12.00 (−€0.30 to €24.25)"
+    assert money.amounts(0.2, -0.1, 120.0) == "€0 (€0 to €120)"
+
+
 def test_it_says_what_it_means():
     told = str(economics(50.0, 0.4, margin=0.2, currency="€"))
-    assert "One conversion brings €50.00 of which 20% is left" in told
+    assert "One conversion brings €50 of which 20% is left" in told
     assert "by more than 0.04" in told
 
 

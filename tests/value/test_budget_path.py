@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ from persuadable.log import DecisionLog
 from persuadable.policies import allocate
 from persuadable.policies.hull import hull_steps
 from persuadable.report import figure, gains_figure, plot
-from persuadable.value import budget_path, compare, qini
+from persuadable.report.figures import budget_line
+from persuadable.value import Estimate, budget_path, compare, qini
 from persuadable.value.paths.ladder import Ladder
 
 ACTIONS = ("none", "mail", "call", "gift")
@@ -462,12 +464,62 @@ def test_the_table_and_the_figure_hold_the_path_s_own_numbers():
     gains = gains_figure(path)
     for name, trace in zip(path.baselines, gains.data, strict=True):
         assert list(trace.y) == table[f"gain over {name}"].to_list()
+    assert [trace.line.color for trace in gains.data] == [trace.line.color for trace in others]  # one colour a name
+    assert len({trace.line.color for trace in others} | {line.line.color}) == len(others) + 1
+    for drawn in (figure(path), gains):
+        marked = budget_line(drawn, 0.25)
+        assert [(shape.x0, shape.x1) for shape in marked.layout.shapes if shape.x0 is not None][-1] == (0.25, 0.25)
+        assert marked.layout.annotations[-1].text == "budget 0.25"
     drawn = plot(path)
     assert drawn.reading
     assert drawn.data is not None
     assert len(drawn.data.rows) == 21
     assert f"{path.points[3].gain.value:+.4g}" in str(path)
     assert str(path.area()) in str(path)
+
+
+def test_what_two_paths_spend_at_one_budget_is_measured():
+    """Where the cheaper path runs out of offers below the budget, it spends less: by how much, rows tell."""
+    log = make_log(4000)
+    path = make_path(log)
+    below, above = 0.1 * path.baselines["only mail"].full, 2.0 * path.full
+    for budget in (below, above):
+        for name, other in path.baselines.items():
+            found = path.spend_difference(name, budget)
+            assert found.value == pytest.approx(path.at(budget).spend.value - other.at(budget).spend.value)
+            paired = path.climb.spend.at_budget(budget).psi - other.climb.spend.at_budget(budget).psi
+            assert found.stderr == pytest.approx(paired.std() / np.sqrt(log.n), rel=1e-3)
+    flat = path.frame()
+    assert flat["spend over only call"][3] == path.spend_difference("only call", path.points[3].budget).value
+    # All that is worth anything costs more than mail alone, as the scores of these very rows tell it.
+    costs = path.spend_difference("only mail", above)
+    assert costs.value == pytest.approx(path.at(above).spend.value - path.baselines["only mail"].at(above).spend.value)
+    assert costs.interval[0] > 0.0
+    stated = budget_path(make_log(300, cost=None), np.ones((300, 4)) - np.eye(4)[0], [0, 1, 1, 1], mu=MU)
+    with pytest.raises(DataError, match="not both measured by one logged cost"):
+        stated.spend_difference("average effects", 0.1)
+
+
+def test_costs_predicted_below_zero_count_as_zero_where_nothing_can_save_money():
+    log = make_log(300)
+    action = log.action
+    value, cost = np.tile([0.0, 1.0, 1.0, 1.0], (300, 1)), np.tile([0.0, -0.5, 0.2, 1.0], (300, 1))
+
+    def least(paid, predicted=cost):
+        told = replace(log, outcomes=log.outcomes | {"cost": paid.astype(np.float64)})
+        path = budget_path(told, value, predicted, mu=np.zeros(4), cost_mu=np.zeros(4))
+        return path.at_price(1e9).predicted_spend
+
+    assert least(np.where(action > 0, 1.0, 0.0)) == 0.0
+    assert least(np.where(action > 0, -1.0, 0.0)) == pytest.approx(-0.5)  # refunds
+    assert least(np.ones(300)) == pytest.approx(-0.5)  # doing nothing costs something, which an action may save
+    assert least(np.where(action > 0, 1.0, 0.0), cost[0]) == pytest.approx(-0.5)  # stated, and not predicted
+
+
+def test_a_p_value_is_never_printed_as_0():
+    path = make_path(make_log(4000))
+    assert "p = 0," not in str(path)
+    assert "p < 0.001" in str(Estimate.from_influence(5.0, np.array([-1.0, 1.0] * 200), 0.05, tested=True))
 
 
 def test_the_best_single_offer_where_offers_are_free():

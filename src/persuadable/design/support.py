@@ -14,7 +14,7 @@ from persuadable.design.depths import Depth, promising, proposed
 from persuadable.design.measured import ActionSupport, Measure, Verdict
 from persuadable.design.power import is_number
 from persuadable.design.sequential import monitor
-from persuadable.errors import ActionError, DataError, FeatureError, ParameterError
+from persuadable.errors import ActionError, DataError, ParameterError
 from persuadable.log import DecisionLog
 from persuadable.log.checks import require_all_propensities, require_log
 from persuadable.spaces import Discrete
@@ -167,7 +167,7 @@ class Support:
         ]
         width = max(len("action"), *(len(row.label) for row in self.actions))
         lines.append(f"{'action':{width}}       rows  effective  finds with {self.power:.0%}  verdict")
-        for row in self.actions:
+        for row in sorted(self.actions, key=lambda row: math.inf if row.dose is None else row.dose):
             figures = f"{row.rows:10,} {row.effective:10,.0f}  {row.detectable:14.4g}"
             lines.append(f"{row.label:{width}} {figures}  {self._verdict(row)}")
         lines += self.words
@@ -340,7 +340,7 @@ def _cells(
     return tuple(found)
 
 
-def _segments(log: DecisionLog, segments: str | ArrayLike) -> tuple[list[str], NDArray[np.intp]]:
+def _segments(log: DecisionLog, segments: str | ArrayLike) -> tuple[tuple[str, ...], NDArray[np.intp]]:
     """Labels of the segments and (n,) the place of each row's, −1 where it is missing."""
     if not isinstance(segments, str):
         given = np.asarray(segments)
@@ -351,17 +351,8 @@ def _segments(log: DecisionLog, segments: str | ArrayLike) -> tuple[list[str], N
         known = np.array([label is not None and label == label for label in given.tolist()], dtype=np.bool_)
         codes = np.full(log.n, -1, dtype=np.intp)
         distinct, codes[known] = np.unique(given[known].astype(np.str_), return_inverse=True)
-        return [str(label) for label in distinct], codes
-    if segments not in log.features.names:
-        raise FeatureError(f"There is no feature {segments!r} to segment by", remedy=f"There are {log.features.names}.")
-    at = log.features.names.index(segments)
-    column, values = log.features.columns[at], log.features.values[:, at]
-    if column.kind != "category":
-        raise FeatureError(
-            f"Feature {segments!r} is a number, and segments have names",
-            remedy="Pass (n,) labels, such as the number cut into ranges.",
-        )
-    return list(column.categories), np.where(np.isnan(values), -1, values).astype(np.intp)
+        return tuple(str(label) for label in distinct), codes
+    return log.features.segments(segments)
 
 
 def _merged(log: DecisionLog, groups: Sequence[tuple[str, tuple[str, ...]]]) -> DecisionLog:

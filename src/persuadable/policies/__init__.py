@@ -19,6 +19,7 @@ from persuadable.policies.allocation import (
 from persuadable.policies.allocation.constraints import AtLeast, Cap, Parity, RoiFloor, Spend
 from persuadable.policies.archetypes import (
     ARCHETYPES,
+    ArchetypeBeliefs,
     ArchetypePolicy,
     Archetypes,
     ArchetypeThresholds,
@@ -29,7 +30,7 @@ from persuadable.policies.baselines import RandomPolicy, TreatAll, TreatNone
 from persuadable.policies.budget import BudgetPolicy
 from persuadable.policies.calibrated import Affordable, CalibratedPolicy
 from persuadable.policies.economics import Economics, economics
-from persuadable.policies.evidence import Evidence
+from persuadable.policies.effect_evidence import Evidence
 from persuadable.policies.price_path import Price, PriceCurve, PricePath
 from persuadable.policies.rank import RankPolicy
 from persuadable.policies.review import Judged, Review, review, without_people
@@ -42,6 +43,7 @@ __all__ = [
     "Allocation",
     "AllocationCurve",
     "AllocationPolicy",
+    "ArchetypeBeliefs",
     "ArchetypePolicy",
     "ArchetypeThresholds",
     "Archetypes",

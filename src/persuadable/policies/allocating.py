@@ -6,119 +6,31 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from persuadable.errors import ActionError, BundleError, DataError, LeakageError, NotFittedError, ParameterError
+from persuadable.errors import NotFittedError, ParameterError
 from persuadable.fingerprint import Fingerprint
-from persuadable.params import Parameters
-from persuadable.policies.base import (
-    Flags,
-    Floats,
-    check_actions,
-    check_eligible,
-    count_rows,
-    sample_actions,
-)
-from persuadable.policies.budget import EffectModel
-from persuadable.policies.evidence import Evidence, evidence_of
-from persuadable.policies.hull import SAME_PRICE
+from persuadable.policies.allocation_state import read_into, told_of
+from persuadable.policies.base import Flags, Floats, check_actions, check_eligible, count_rows
+from persuadable.policies.choosing import Chosen, allowed_pairs, choose, placed
+from persuadable.policies.costs import never_saves, stated_costs
+from persuadable.policies.drawn import DrawnPolicy
+from persuadable.policies.effect_evidence import Evidence, evidence_of
+from persuadable.policies.predicted import EffectModel, finite_effects, first_outcome, held_out_effects
 from persuadable.policies.price_path import Price, PriceCurve, PricePath
 
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
-    from persuadable.spaces import Discrete
 
-__all__ = ["ARRAYS", "AllocationPolicy", "Chosen", "allowed_pairs", "choose", "placed"]
-
-#: Arrays of a policy's ``state()``, all of one dimension, and their types.
-ARRAYS: Final[Mapping[str, str]] = {
-    "price": "<f8",
-    "spend": "<f8",
-    "value": "<f8",
-    "offered": "<f8",
-    "calibrated_ids": "<u8",
-}
+__all__ = ["AllocationPolicy"]
 
 _TERMS: Final = ("value", "cost", "efficiency_floor", "averse", "evidence")  # what the path depends on
 
 
-class Chosen(NamedTuple):
-    """What a price makes of n units and A actions.
-
-    Attributes:
-        low: (n,) the cheapest of the actions that tie at the largest net value, of equal costs the most valuable.
-        high: (n,) the costliest of them; ``low`` where nothing ties.
-        net: (n, A) v − λc of the allowed pairs, −inf of the others; 0 for doing nothing.
-    """
-
-    low: NDArray[np.intp]
-    high: NDArray[np.intp]
-    net: Floats
-
-
-def allowed_pairs(
-    value: Floats, cost: Floats, eligible: Flags | None = None, efficiency_floor: float | None = None
-) -> Flags:
-    """(n, A) pairs that may be given: eligible, v > 0 and v ≥ floor·c; doing nothing always may."""
-    allowed = value > 0.0
-    if eligible is not None:
-        allowed &= eligible
-    if efficiency_floor is not None:
-        allowed &= value >= efficiency_floor * cost
-    allowed[:, 0] = True
-    return np.asarray(allowed, dtype=np.bool_)
-
-
-def choose(
-    value: Floats,
-    cost: Floats,
-    rule: Price,
-    *,
-    eligible: Flags | None = None,
-    efficiency_floor: float | None = None,
-) -> Chosen:
-    """The actions with the largest v − λc: one argmax a unit, which is all that serving has to do.
-
-    Actions tie where their nets differ by no more than 1e−12 of the |v| + λ|c| of the two, which is rounding. At an
-    infinite price only what costs nothing is given, and without evidence nothing is.
-
-    Args:
-        value: (n, A) incremental values, less the aversion where there is one; column 0 zeros.
-        cost: (n, A) incremental costs, column 0 zeros.
-        rule: the price.
-        eligible: (n, A) actions each unit may be given; None for all.
-        efficiency_floor: least value per unit of cost.
-    """
-    allowed = allowed_pairs(value, cost, eligible, efficiency_floor)
-    if rule.binds == "evidence":
-        allowed[:, 1:] = False
-    if rule.price == math.inf:
-        paid, slack = np.where(cost == 0.0, 0.0, np.copysign(math.inf, cost)), np.zeros(value.shape)
-    else:
-        paid = rule.price * cost
-        slack = SAME_PRICE * (np.abs(value) + np.abs(paid))
-    net = np.where(allowed, value - paid, -math.inf)
-    tied = net + slack >= (net - slack).max(axis=1, keepdims=True)
-    dear = np.where(tied, cost, math.inf)
-    low = np.where(dear == dear.min(axis=1, keepdims=True), value, -math.inf).argmax(axis=1)
-    high = np.where(tied, cost, -math.inf).argmax(axis=1)
-    return Chosen(low, high, net)
-
-
-def placed(chosen: Chosen, rule: Price) -> Floats:
-    """(n, A) probabilities: 1 for the action with the largest net value; where actions tie, two of them share."""
-    low, high, net = chosen
-    rows, p = np.arange(low.shape[0]), np.zeros(net.shape)
-    p[rows, low] = np.where(low == high, 1.0, 1.0 - rule.tie_probability)
-    p[rows, high] += np.where(low == high, 0.0, rule.tie_probability)
-    return p
-
-
-class AllocationPolicy(Parameters):
+class AllocationPolicy(DrawnPolicy):
     """Which action for whom: the one with the largest incremental value less the price of its incremental cost.
 
     ``calibrate`` draws, from rows the models did not see, the path of prices from no budget to all, and the price λ at
@@ -150,6 +62,7 @@ class AllocationPolicy(Parameters):
         evidence_: what the test found; None where it was not asked for.
         value_outcome_, cost_outcome_: names of the outcomes; the latter None where costs are stated.
         stated_costs_: (A,) costs where they are stated, else None.
+        never_saves_: whether predicted costs below 0 count as 0, see ``as_costs``.
         calibrated_on_: rows the path was drawn from.
         n_actions_: how many actions there are, doing nothing included.
     """
@@ -159,9 +72,9 @@ class AllocationPolicy(Parameters):
     value_outcome_: str
     cost_outcome_: str | None
     stated_costs_: Floats | None
-    calibrated_on_: Fingerprint
-    n_actions_: int
+    never_saves_: bool
     _cut: Price
+    _rule: ClassVar[str] = "price"
 
     def __init__(
         self,
@@ -200,11 +113,6 @@ class AllocationPolicy(Parameters):
         if first is None or second is None:
             return second if first is None else first
         return first if first.same_rows(second) else first.union(second)
-
-    @property
-    def calibrated_on(self) -> Fingerprint | None:
-        """The rows the price was drawn from; None before ``calibrate``."""
-        return getattr(self, "calibrated_on_", None)
 
     # -- calibrating ---------------------------------------------------------------------------------------------
 
@@ -258,16 +166,15 @@ class AllocationPolicy(Parameters):
         if self.stated_costs_ is not None:
             cost = np.tile(self.stated_costs_, (log.n, 1))
         else:
-            cost = _held_out(self._cost_model(), log, self._cost_outcome())
+            cost = self.as_costs(_held_out(self._cost_model(), log, self._cost_outcome()))
         allowed = allowed_pairs(value, cost, eligible, self.efficiency_floor)
         self.path_ = PricePath.of(value, cost, allowed, log.weight)
         self.calibrated_on_, self.n_actions_ = log.fingerprint, log.n_actions
         return plain, eligible
 
     def _settle(self) -> None:
-        self._drawn = self._terms()
-        self._cut = self._price(self.budget)
-        self._cut_for = (self.budget, self.roi_floor)
+        self._cut, self._cut_for = self._price(self.budget), (self.budget, self.roi_floor)
+        self._terms_ = self._terms()
 
     def _check_parameters(self) -> None:
         _require_least(self.budget, "budget", 0.0, "Pass the expected spend per head of the population, or None.")
@@ -285,15 +192,16 @@ class AllocationPolicy(Parameters):
     def _resolve(self, log: DecisionLog) -> None:
         """Find the outcomes' names and the stated costs, once the actions are known to agree."""
         self._require_model(self.value_learner, log.n_actions)
-        self.value_outcome_ = self.value or _first_outcome(self.value_learner, log.primary)
+        self.value_outcome_ = self.value or first_outcome(self.value_learner, log.primary)
         told = self.cost_learner
         if isinstance(told, Mapping | Sequence | np.ndarray):
-            self.stated_costs_, self.cost_outcome_ = _stated(told, self.value_learner.actions_), None
+            self.stated_costs_, self.cost_outcome_ = stated_costs(told, self.value_learner.actions_), None
+            self.never_saves_ = True
             return
         self.stated_costs_ = None
         if told is not None:
             self._require_model(told, log.n_actions)
-            self.cost_outcome_ = self.cost or _first_outcome(told, log.cost_name)
+            self.cost_outcome_ = self.cost or first_outcome(told, log.cost_name)
         else:
             self.cost_outcome_ = self.cost or log.cost_name
         if self.cost_outcome_ is None:
@@ -306,6 +214,7 @@ class AllocationPolicy(Parameters):
             raise ParameterError(
                 f"{self.cost_outcome_!r} is both the value and its cost", remedy="Name two outcomes of the log."
             )
+        self.never_saves_ = never_saves(log, self.cost_outcome_)
 
     def _require_model(self, model: EffectModel, n_actions: int) -> None:
         if getattr(model, "fitted_on", None) is None:
@@ -335,13 +244,22 @@ class AllocationPolicy(Parameters):
             DataError: an effect is not finite.
         """
         self._require_calibrated()
-        value = _effects(self.value_learner.effect(features, outcome=self.value_outcome_), self.value_outcome_)
+        value = finite_effects(self.value_learner.effect(features, outcome=self.value_outcome_), self.value_outcome_)
         if self.averse:
             value = value - self._aversion(features)
         if self.stated_costs_ is not None:
             return value, np.tile(self.stated_costs_, (value.shape[0], 1))
         name = self._cost_outcome()
-        return value, _effects(self._cost_model().effect(features, outcome=name), name)
+        return value, self.as_costs(finite_effects(self._cost_model().effect(features, outcome=name), name))
+
+    def as_costs(self, predicted: Floats) -> Floats:
+        """(n, A) predicted effects on cost as the costs that are decided by.
+
+        Models of effects know no sign, and an offer predicted to save money would pay for others out of nothing. So
+        where the log the policy was calibrated on shows that no action can save money, what is predicted below 0 is 0:
+        where no logged cost is below 0 and doing nothing never cost anything (``policies.costs.never_saves``).
+        """
+        return np.maximum(predicted, 0.0) if self.never_saves_ else predicted
 
     def _aversion(self, features: Any) -> Floats:
         """(n, A) what is taken off the values: ``averse`` times their standard errors."""
@@ -357,7 +275,7 @@ class AllocationPolicy(Parameters):
                 f"The {type(self.value_learner).__name__} has one refit, and no spread can be told from it",
                 remedy="Pass averse=0, or a learner with half-sample refits (n_resamples=20).",
             )
-        return self.averse * _effects(told.std(axis=0, ddof=1), self.value_outcome_)
+        return self.averse * finite_effects(told.std(axis=0, ddof=1), self.value_outcome_)
 
     def chosen(self, features: Any, n_actions: int, eligible: ArrayLike | None = None) -> Chosen:
         """The actions with the largest net value at the policy's price.
@@ -380,18 +298,6 @@ class AllocationPolicy(Parameters):
             ActionError: eligibility or number of actions do not fit.
         """
         return placed(self.chosen(features, n_actions, eligible), self.rule)
-
-    def decide(
-        self, features: Any, random_state: int | np.random.Generator, eligible: ArrayLike | None = None
-    ) -> NDArray[np.int16]:
-        """(n,) actions, drawn where actions tie at the price and certain everywhere else.
-
-        Raises:
-            NotFittedError: before ``calibrate``.
-        """
-        self._require_calibrated()
-        p = self.probabilities(features, self.n_actions_, eligible)
-        return sample_actions(p, np.random.default_rng(random_state))
 
     # -- budgets and prices ----------------------------------------------------------------------------------------
 
@@ -471,18 +377,6 @@ class AllocationPolicy(Parameters):
     def _terms(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _TERMS}
 
-    def _require_calibrated(self) -> None:
-        if not hasattr(self, "path_"):
-            raise NotFittedError(
-                f"This {type(self).__name__} has no price yet", remedy="Call calibrate(log) with a held-out log."
-            )
-        if self._terms() != self._drawn:
-            changed = [name for name, value in self._terms().items() if value != self._drawn[name]]
-            raise NotFittedError(
-                f"The {type(self).__name__}'s {changed[0]} changed since its prices were drawn",
-                remedy="Call calibrate(log) again.",
-            )
-
     # -- words and bytes -------------------------------------------------------------------------------------------
 
     def explain(self) -> str:
@@ -519,37 +413,7 @@ class AllocationPolicy(Parameters):
             NotFittedError: before ``calibrate``.
         """
         self._require_calibrated()
-        seen, path, found = self.calibrated_on_, self.path_, self.evidence_
-        stated = self.stated_costs_
-        return {
-            "json": {
-                "kind": type(self).__name__,
-                "parameters": {
-                    "budget": _plain(self.budget),
-                    "value": self.value,
-                    "cost": self.cost,
-                    "roi_floor": _plain(self.roi_floor),
-                    "efficiency_floor": _plain(self.efficiency_floor),
-                    "averse": float(self.averse),
-                    "evidence": _plain(self.evidence),
-                },
-                "value_outcome": self.value_outcome_,
-                "cost_outcome": self.cost_outcome_,
-                "stated_costs": None if stated is None else stated.tolist(),
-                "n_actions": self.n_actions_,
-                "start": list(path.start),
-                "n": path.n,
-                "evidence": None if found is None else asdict(found),
-                "calibrated_on": {"digest": seen.digest, "keep_below": seen.keep_below, "n": seen.n},
-            },
-            "arrays": {
-                "price": path.price,
-                "spend": path.spend,
-                "value": path.value,
-                "offered": path.offered,
-                "calibrated_ids": seen.ids,
-            },
-        }
+        return told_of(self)
 
     @classmethod
     def from_state(cls, value_learner: EffectModel, cost_learner: EffectModel | None, state: Mapping[str, Any]) -> Self:
@@ -563,99 +427,17 @@ class AllocationPolicy(Parameters):
         Raises:
             BundleError: the state is of another kind of policy, incomplete, or does not fit the models.
         """
-        try:
-            told, arrays = state["json"], state["arrays"]
-            if told["kind"] != cls.__name__:
-                raise BundleError(f"This is the state of a {told['kind']}, not of a {cls.__name__}")
+        with cls._reading(state) as (told, arrays):
             stated = told["stated_costs"]
             policy = cls(value_learner, cost_learner if stated is None else tuple(stated), **told["parameters"])
             policy._check_parameters()
-            n_actions = len(value_learner.actions_)
-            _fits(told["n_actions"] == n_actions, f"it chooses among {told['n_actions']!r} actions")
-            policy.n_actions_ = n_actions
-            policy.stated_costs_ = None if stated is None else _stated(stated, value_learner.actions_)
-            policy.value_outcome_, policy.cost_outcome_ = told["value_outcome"], told["cost_outcome"]
-            _fits(
-                all(name is None or isinstance(name, str) for name in (policy.value, policy.cost)), "its names are none"
-            )
-            _fits(isinstance(policy.value_outcome_, str), "its value has no name")
-            _fits((policy.cost_outcome_ is None) == (stated is not None), "its cost is named and stated, or neither")
-            _fits(policy.cost_outcome_ is None or isinstance(policy.cost_outcome_, str), "its cost has no name")
-            policy.path_ = PricePath.read(arrays, told["start"], told["n"])
-            policy.evidence_ = _read_evidence(told["evidence"], policy.evidence)
-            policy.calibrated_on_ = Fingerprint.read(arrays["calibrated_ids"], told["calibrated_on"])
+            read_into(policy, told, arrays)
             policy._settle()
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            what = f"The policy's state is incomplete: {error}"
-            raise BundleError(what, remedy="Save the bundle again.") from error
         return policy
 
 
 def _held_out(model: EffectModel, log: DecisionLog, outcome: str) -> Floats:
-    """(n, A) effects on a log's rows, out of fold where the model was fitted on them.
-
-    Raises:
-        LeakageError: some of the rows fitted the model, but not all.
-    """
-    here = log.fingerprint
-    if not (shared := model.fitted_on.overlap(here)):
-        return _effects(model.effect(log.features, outcome=outcome), outcome)
-    if not model.fitted_on.same_rows(here):
-        raise LeakageError(
-            f"{shared:,} of the {log.n:,} rows to calibrate on also fitted the {type(model).__name__}",
-            remedy="Calibrate on the whole training log (out-of-fold effects are used), or on held-out rows.",
-        )
-    return _effects(model.out_of_fold_effect(log, outcome=outcome), outcome)
-
-
-def _effects(told: NDArray[Any], outcome: str) -> Floats:
-    """Effects as finite numbers.
-
-    Raises:
-        DataError: a value that is not finite.
-    """
-    effects: Floats = np.array(told, dtype=np.float64, subok=False)
-    if not np.isfinite(effects).all():
-        row, action = (int(i[0]) for i in np.nonzero(~np.isfinite(effects)))
-        raise DataError(
-            f"The effect on {outcome!r} is {effects[row, action]}",
-            where=f"row {row}, action {action}",
-            remedy="Effects must be finite numbers; look at what the model made of this row's features.",
-        )
-    return effects
-
-
-def _first_outcome(model: EffectModel, otherwise: str | None) -> Any:
-    known: Sequence[str] = getattr(model, "outcomes_", ())
-    return known[0] if known else otherwise
-
-
-def _stated(told: Mapping[str, float] | Sequence[float] | NDArray[Any], actions: Discrete) -> Floats:
-    """(A,) stated costs, 0 for doing nothing.
-
-    Raises:
-        ActionError: a treatment without a cost, or a cost for what is no treatment.
-        ParameterError: a cost that is not a finite number, or a cost of doing nothing.
-    """
-    if isinstance(told, Mapping):
-        if (unknown := set(told) - set(actions.treatments)) or (set(actions.treatments) - set(told)):
-            wrong = sorted(unknown or set(actions.treatments) - set(told))[0]
-            raise ActionError(
-                f"The stated costs {'name' if unknown else 'lack'} {wrong!r}",
-                remedy=f"State one cost for each of {list(actions.treatments)}.",
-            )
-        told = [0.0, *(told[label] for label in actions.treatments)]
-    costs = list(told)
-    if len(costs) != len(actions):
-        raise ActionError(
-            f"{len(costs)} stated costs for {len(actions)} actions",
-            remedy=f"State one for each of {list(actions)}, 0 for the first.",
-        )
-    if not all(_is_number(c) and math.isfinite(c) for c in costs) or costs[0] != 0:
-        raise ParameterError(
-            f"The stated costs are {costs}", remedy="Pass finite numbers over doing nothing, whose own is 0."
-        )
-    return np.array(costs, dtype=np.float64)
+    return finite_effects(held_out_effects(model, log, outcome), outcome)
 
 
 def _is_number(told: Any) -> bool:
@@ -667,27 +449,3 @@ def _require_least(told: Any, name: str, least: float, remedy: str, *, none: boo
         return
     if not (_is_number(told) and least <= told <= sys.float_info.max):
         raise ParameterError(f"{name} is {told!r}, not a number from {least:g}", remedy=remedy)
-
-
-def _plain(told: float | None) -> float | None:
-    return None if told is None else float(told)
-
-
-def _fits(fits: bool, what: str) -> None:
-    if not fits:
-        raise ValueError(what)
-
-
-def _read_evidence(told: Mapping[str, float] | None, level: float | None) -> Evidence | None:
-    """What was found, as it was saved.
-
-    Raises:
-        ValueError, TypeError: not numbers, out of range, or at another level than the policy asks for.
-    """
-    _fits((told is None) == (level is None), "its evidence was asked for and not found, or the reverse")
-    if told is None:
-        return None
-    found = Evidence(**told)
-    _fits(all(_is_number(v) and math.isfinite(v) for v in told.values()), "its evidence is no numbers")
-    _fits(found.level == level and 0.0 <= found.p_value <= 1.0, "its evidence is out of range")
-    return found

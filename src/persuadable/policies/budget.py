@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import ActionError, LeakageError, NotFittedError, ParameterError
+from persuadable.errors import ActionError, NotFittedError, ParameterError
 from persuadable.policies.base import Flags, Floats, check_actions
 from persuadable.policies.calibrated import CalibratedPolicy, Scored, best_treatment
+from persuadable.policies.predicted import EffectModel, held_out_effects
 
 if TYPE_CHECKING:
     from persuadable.fingerprint import Fingerprint
     from persuadable.log import DecisionLog
     from persuadable.spaces import Discrete
 
-__all__ = ["BudgetPolicy", "EffectModel", "break_evens", "net_effects"]
-
-
-class EffectModel(Protocol):
-    """What a budget needs of an effect learner."""
-
-    @property
-    def fitted_on(self) -> Fingerprint:
-        """The rows it learned from."""
-        ...
-
-    @property
-    def actions_(self) -> Discrete:
-        """The actions it knows."""
-        ...
-
-    def effect(self, X: Any, outcome: str | None = None) -> NDArray[Any]:
-        """(n, A) effects over doing nothing."""
-        ...
-
-    def out_of_fold_effect(self, log: DecisionLog, outcome: str | None = None) -> NDArray[Any]:
-        """(n, A) effects of training rows, from models that did not see them."""
-        ...
+__all__ = ["BudgetPolicy", "break_evens", "net_effects"]
 
 
 def net_effects(effect: NDArray[Any], cost: NDArray[Any] | None, break_even: Floats) -> Floats:
@@ -132,14 +111,12 @@ class BudgetPolicy(CalibratedPolicy):
         net = net_effects(effect, cost, break_evens(self.break_even, self.learner.actions_))
         return best_treatment(net, eligible)
 
-    def _require_learner(self, n_actions: int) -> Fingerprint:
-        fitted_on = self.fitted_on
-        if fitted_on is None:
+    def _require_learner(self, n_actions: int) -> None:
+        if self.fitted_on is None:
             raise NotFittedError(
                 f"The {type(self.learner).__name__} is not fitted", remedy="Call learner.fit(train) before calibrating."
             )
         check_actions(n_actions, len(self.learner.actions_), self.name)
-        return fitted_on
 
     def _score(self, features: Any, n_actions: int, eligible: Flags | None) -> Scored:
         self._require_learner(n_actions)
@@ -148,16 +125,9 @@ class BudgetPolicy(CalibratedPolicy):
         return self._best(effect, cost, eligible)
 
     def _score_held_out(self, log: DecisionLog, eligible: Flags | None) -> Scored:
-        fitted_on, here = self._require_learner(log.n_actions), log.fingerprint
-        if not (shared := fitted_on.overlap(here)):
-            return self._score(log.features, log.n_actions, eligible)
-        if not fitted_on.same_rows(here):
-            raise LeakageError(
-                f"{shared:,} of the {log.n:,} rows to calibrate on also fitted the {type(self.learner).__name__}",
-                remedy="Calibrate on the whole training log (out-of-fold effects are used), or on held-out rows.",
-            )
-        effect = self.learner.out_of_fold_effect(log, outcome=self.outcome)
-        cost = None if self.cost is None else self.learner.out_of_fold_effect(log, outcome=self.cost)
+        self._require_learner(log.n_actions)
+        effect = held_out_effects(self.learner, log, self.outcome)
+        cost = None if self.cost is None else held_out_effects(self.learner, log, self.cost)
         return self._best(effect, cost, eligible)
 
     def _plain_parameters(self) -> dict[str, Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from persuadable.errors import BundleError, DataError, NotFittedError, ParameterError
+from persuadable.effects.state import fingerprint_told
+from persuadable.errors import DataError, ParameterError
 from persuadable.fingerprint import Fingerprint
-from persuadable.params import Parameters
-from persuadable.policies.base import Flags, Floats, check_eligible, check_share, count_rows, sample_actions
+from persuadable.policies.base import Flags, Floats, check_eligible, check_share, count_rows
+from persuadable.policies.drawn import DrawnPolicy
 from persuadable.policies.threshold import BudgetCurve, ScoreDistribution, Threshold, treat_probability
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Affordable:
         return f"{self.users:,.0f} of {self.population:,} users ({self.expected_share:.1%}){limit}"
 
 
-class CalibratedPolicy(Parameters, ABC):
+class CalibratedPolicy(DrawnPolicy):
     """A policy that treats the top share of a held-out distribution of scores.
 
     A subclass says how units are scored and below which floor nobody is treated.
@@ -70,19 +71,8 @@ class CalibratedPolicy(Parameters, ABC):
 
     share: float
     distribution_: ScoreDistribution
-    calibrated_on_: Fingerprint
-    n_actions_: int
     _cut: Threshold
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """What tables call it."""
-
-    @property
-    @abstractmethod
-    def fitted_on(self) -> Fingerprint | None:
-        """The rows its models learned from."""
+    _rule: ClassVar[str] = "threshold"
 
     @property
     @abstractmethod
@@ -115,8 +105,8 @@ class CalibratedPolicy(Parameters, ABC):
         self.distribution_ = ScoreDistribution.of(scored.score, log.weight)
         self.calibrated_on_ = log.fingerprint
         self.n_actions_ = log.n_actions
-        self._terms_ = self._terms()
         self._cut = self.distribution_.cut(self.share, self.floor)
+        self._terms_ = self._terms()
         return self
 
     def _terms(self) -> dict[str, Any]:
@@ -141,19 +131,6 @@ class CalibratedPolicy(Parameters, ABC):
         rule = self.rule
         return place(self.scored(features, n_actions, eligible), rule, n_actions)
 
-    def decide(
-        self, features: Any, random_state: int | np.random.Generator, eligible: ArrayLike | None = None
-    ) -> NDArray[np.int16]:
-        """(n,) actions, drawn where the rule is a lottery (at the threshold) and certain everywhere else.
-
-        Raises:
-            NotFittedError: before ``calibrate``.
-        """
-        self._require_calibrated()
-        return sample_actions(
-            self.probabilities(features, self.n_actions_, eligible), np.random.default_rng(random_state)
-        )
-
     @property
     def rule(self) -> Threshold:
         """The threshold of the policy's share."""
@@ -176,11 +153,6 @@ class CalibratedPolicy(Parameters, ABC):
     def expected_share(self) -> float:
         """Share treated on the held-out distribution: ``share``, or less where the break-even binds."""
         return self.rule.expected_share
-
-    @property
-    def calibrated_on(self) -> Fingerprint | None:
-        """The rows the threshold was drawn from; None before ``calibrate``."""
-        return getattr(self, "calibrated_on_", None)
 
     def threshold_at(self, share: float) -> Threshold:
         """The rule for any other share, from the same distribution.
@@ -240,18 +212,6 @@ class CalibratedPolicy(Parameters, ABC):
         self._require_calibrated()
         return self.distribution_.curve(np.linspace(0, 1, 101) if shares is None else shares, self.floor)
 
-    def _require_calibrated(self) -> None:
-        if not hasattr(self, "distribution_"):
-            raise NotFittedError(
-                f"This {type(self).__name__} has no threshold yet", remedy="Call calibrate(log) with a held-out log."
-            )
-        if self._terms() != self._terms_:
-            changed = [name for name, value in self._terms().items() if value != self._terms_[name]]
-            raise NotFittedError(
-                f"The {type(self).__name__}'s {changed[0]} changed since its threshold was drawn",
-                remedy="Call calibrate(log) again.",
-            )
-
     def state(self) -> dict[str, Any]:
         """What ``from_state`` needs besides the models: ``{"json": …, "arrays": …}``, nothing that needs pickle.
 
@@ -266,7 +226,7 @@ class CalibratedPolicy(Parameters, ABC):
                 "parameters": self._plain_parameters(),
                 "n_actions": self.n_actions_,
                 "n": self.distribution_.n,
-                "calibrated_on": {"digest": seen.digest, "keep_below": seen.keep_below, "n": seen.n},
+                "calibrated_on": fingerprint_told(seen),
             },
             "arrays": {
                 "values": self.distribution_.values,
@@ -286,20 +246,14 @@ class CalibratedPolicy(Parameters, ABC):
         Raises:
             BundleError: the state is of another kind of policy, or incomplete.
         """
-        try:
-            told, arrays = state["json"], state["arrays"]
-            if told["kind"] != cls.__name__:
-                raise BundleError(f"This is the state of a {told['kind']}, not of a {cls.__name__}")
+        with cls._reading(state) as (told, arrays):
             build: Any = cls
             policy: Self = build(model, **told["parameters"])
             policy.distribution_ = ScoreDistribution.read(arrays["values"], arrays["mass"], told["n"])
             policy.calibrated_on_ = Fingerprint.read(arrays["calibrated_ids"], told["calibrated_on"])
             policy.n_actions_ = told["n_actions"]
-            policy._terms_ = policy._terms()
             policy._cut = policy.distribution_.cut(check_share(policy.share), policy.floor)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            what = f"The policy's state is incomplete: {error}"
-            raise BundleError(what, remedy="Save the bundle again.") from error
+            policy._terms_ = policy._terms()
         return policy
 
 

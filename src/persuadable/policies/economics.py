@@ -76,11 +76,21 @@ class Economics:
         return self.margin * self.revenue(incremental_conversions) - self.spend(contacts)
 
     def money(self, amount: float, sign: str = "") -> str:
-        """An amount in words, such as "€1,250", "−€3.40" or, for what one impression costs, "€0.0025"."""
-        size = abs(amount)
-        digits = ",.0f" if size >= 100 else ".2g" if 1e-6 <= size < 0.095 else ",.2f"
-        minus = "−" if amount < 0 else sign
-        return f"{minus}{self.currency}{size:{digits}}"
+        """An amount in words, such as "€20", "€1,250", "−€3.40" or, for what one impression costs, "€0.0025"."""
+        return self._written(amount, sign, abs(amount))
+
+    def amounts(self, value: float, low: float, high: float, sign: str = "") -> str:
+        """An amount with its interval, all to the same digits: "€1,533 (−€18 to €3,384)"."""
+        told = [self._written(amount, sign, max(map(abs, (value, low, high)))) for amount in (value, low, high)]
+        return f"{told[0]} ({told[1]} to {told[2]})"
+
+    def _written(self, amount: float, sign: str, size: float) -> str:
+        """An amount to the digits that one of this size needs."""
+        whole = size >= 100 or (abs(amount) == size and float(size).is_integer())
+        digits = ",.0f" if whole else ".2g" if 1e-6 <= size < 0.095 else ",.2f"
+        told = f"{abs(amount):{digits}}"
+        minus = "" if not told.strip("0.,") else "−" if amount < 0 else sign
+        return f"{minus}{self.currency}{told}"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, from which ``Economics(**values)`` is the same again."""

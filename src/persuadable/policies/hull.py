@@ -15,7 +15,8 @@ __all__ = ["SAME_PRICE", "Steps", "hull_steps"]
 
 Codes = NDArray[np.intp]
 
-SAME_PRICE: Final = 1e-12  # relative: prices this close are equal on paper
+#: Relative: prices this close, and net values this close of the |v| + λ|c| they are made of, differ by rounding only.
+SAME_PRICE: Final = 1e-12
 
 
 @dataclass(frozen=True, slots=True, eq=False)

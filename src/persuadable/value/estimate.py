@@ -98,9 +98,14 @@ class Estimate:
         label = f"{self.name}: " if self.name else ""
         unit = f" {self.unit}" if self.unit else ""
         level = f"{100 * (1 - self.alpha):g}%"
-        p = f"p = {self.p_value:.2g}, " if self.tested else ""
+        p = f"{p_words(self.p_value)}, " if self.tested else ""
         evidence = f"{level} interval {lower:.4g} to {upper:.4g}, {p}n = {self.n:,}"
         return f"{label}{self.value:.4g}{unit} ({evidence})"
+
+
+def p_words(p: float) -> str:
+    """A p-value as a line of text prints it, never as 0: p = 0.046, p < 0.001."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def normal_quantile(alpha: float) -> float:

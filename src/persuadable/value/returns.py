@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,48 +129,55 @@ class Returns:
         return pl.DataFrame([_flat(gain, "baseline") for gain in self.gains], infer_schema_length=None)
 
     def __str__(self) -> str:
-        width = max(len(row.policy) for row in self.rows)
-        money, unit = self.economics.money, self.economics.outcome
-        heads = ("spend", f"incremental {unit}", "incremental ROAS", "attributed ROAS", "profit")
-        table = [
+        money, unit = self.economics, self.economics.outcome
+        first = self.rows[0]
+        returns_on = [
             (
-                money(row.spend.value),
-                _told(row.incremental_conversions, "+,.4g"),
+                row.policy,
+                f"{row.share:.1%}",
+                money.money(row.spend.value),
                 _told(row.incremental_roas, ".3g"),
                 _told(row.attributed_roas, ".3g"),
-                f"{money(row.profit.value, '+')} ({' to '.join(money(end, '+') for end in row.profit.interval)})",
             )
             for row in self.rows
         ]
-        widths = [max(len(cell) for cell in column) for column in zip(heads, *table, strict=True)]
-
-        def line(name: str, share: str, cells: tuple[str, ...]) -> str:
-            padded = "  ".join(f"{cell:{w}}" for cell, w in zip(cells, widths, strict=True))
-            return f"{name:{width}}  {share:>7}  {padded}".rstrip()
-
-        lines = [f"in total for {self.population:,.0f} units, estimated from {self.n:,} held-out rows"]
-        lines.append(line("", "treated", heads))
-        lines += [line(row.policy, f"{row.share:.1%}", cells) for row, cells in zip(self.rows, table, strict=True)]
-        first = self.rows[0]
-        lines.append(
-            f"Attributed ROAS misleads: {first.policy}'s counts {first.attributed_conversions.value:,.4g} ({unit}), of "
-            f"which {_told(first.came_anyway, ',.4g')} would have come without a contact."
+        brings = [
+            (row.policy, _told(row.incremental_conversions, "+,.4g"), _profit(money, row.profit)) for row in self.rows
+        ]
+        over = [(gain.baseline, _profit(money, gain.profit), _marginal(gain)) for gain in self.gains]
+        least = self.economics.break_even_roas
+        return "\n".join(
+            (
+                f"in total for {self.population:,.0f} units, estimated from {self.n:,} held-out rows",
+                *_aligned(("", "treated", "spend", "incremental ROAS", "attributed ROAS"), returns_on, right=(1, 2)),
+                "",
+                *_aligned(("", f"incremental {unit}", "profit"), brings),
+                "",
+                *_aligned(("the policy over", "profit gained", "ROAS of the difference in spend"), over),
+                f"Incremental ROAS earns money above {least:.3g}. Attributed ROAS misleads: {first.policy}'s counts "
+                f"{first.attributed_conversions.value:,.4g} ({unit}), of which "
+                f"{_told(first.came_anyway, ',.4g')} would have come without a contact.",
+            )
         )
-        for gain in self.gains:
-            lines.append(f"over {gain.baseline}: profit {_money(money, gain.profit)}{_marginal(gain)}")
-        return "\n".join(lines)
+
+
+def _aligned(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
+    """A table as lines, its columns two spaces apart; ``right`` are set to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+
+    def line(cells: tuple[str, ...]) -> str:
+        sides = (">" if place in right else "<" for place in range(len(cells)))
+        return "  ".join(f"{c:{s}{w}}" for c, s, w in zip(cells, sides, widths, strict=True)).rstrip()
+
+    return [line(heads), *map(line, rows)]
 
 
 def _marginal(gain: ReturnsGain) -> str:
-    if gain.marginal_roas is None:
-        return ", for the same spend"
-    who = gain.baseline if gain.spend.value < 0 else "the policy"
-    return f"; what {who} spends more has an incremental ROAS of {_told(gain.marginal_roas, '.3g')}"
+    return "same spend" if gain.marginal_roas is None else _told(gain.marginal_roas, ".3g")
 
 
-def _money(money: Any, estimate: Estimate) -> str:
-    low, high = estimate.interval
-    return f"{money(estimate.value, '+')} ({money(low, '+')} to {money(high, '+')})"
+def _profit(money: Economics, estimate: Estimate) -> str:
+    return money.amounts(estimate.value, *estimate.interval, "+")
 
 
 def _told(number: Estimate | Ratio | None, form: str) -> str:
@@ -179,9 +186,11 @@ def _told(number: Estimate | Ratio | None, form: str) -> str:
         return "nothing spent"
     value = format(number.value, form)
     if isinstance(number, Ratio) and number.shape != "interval":
-        return f"{value} (no bounds)"
-    low, high = number.interval
-    return f"{value} ({low:{form}} to {high:{form}})"
+        told = f"{value} (no bounds)"
+    else:
+        low, high = number.interval
+        told = f"{value} ({low:{form}} to {high:{form}})"
+    return told.replace("-", "−")
 
 
 def _flat(row: Any, *plain: str) -> dict[str, Any]:

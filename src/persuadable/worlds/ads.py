@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit, ndtri
 
-from persuadable.errors import OutcomeError, ParameterError
+from persuadable.errors import OutcomeError
 from persuadable.features import Column, Features
-from persuadable.worlds.arguments import check_between
+from persuadable.worlds.arguments import RandomState, check_between, require_decisions, require_units
 from persuadable.worlds.outcomes import Array
-from persuadable.worlds.randomised import PolicyLike, RandomState, TrueValue, true_value
+from persuadable.worlds.true_value import PolicyLike, TrueValue, true_value
 
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
@@ -165,8 +165,7 @@ class Ads:
         Raises:
             ParameterError: n < 1.
         """
-        if n < 1:
-            raise ParameterError(f"n must be at least 1, got {n}", remedy="Ask for one person or more.")
+        require_units(n)
         rng = np.random.default_rng(random_state)
         return Features(rng.standard_normal((n, self.n_features), dtype=np.float32), self.columns)
 
@@ -181,8 +180,7 @@ class Ads:
         Raises:
             ParameterError: n < 2.
         """
-        if n < 2:
-            raise ParameterError(f"A log needs at least 2 decisions, got n={n}", remedy="Ask for more.")
+        require_decisions(n)
         from persuadable.log import DecisionLog
 
         rng = np.random.default_rng(random_state)

@@ -13,7 +13,17 @@ from persuadable.worlds.surfaces import MIN_NUMBERS, SURFACES
 if TYPE_CHECKING:
     from persuadable.worlds.randomised import RandomisedTrial
 
-__all__ = ["check_between", "check_names", "check_numbers", "plain"]
+__all__ = [
+    "RandomState",
+    "check_between",
+    "check_names",
+    "check_numbers",
+    "plain",
+    "require_decisions",
+    "require_units",
+]
+
+RandomState = int | np.random.Generator | None
 
 
 def plain(told: Any) -> Any:
@@ -36,6 +46,26 @@ def check_between(where: str, **told: tuple[float, float, float]) -> None:
                 where=f"worlds.{where}",
                 remedy=f"Give a number from {least:g} to {most:g}.",
             )
+
+
+def require_units(n: int) -> None:
+    """Refuse to draw nobody.
+
+    Raises:
+        ParameterError: n < 1.
+    """
+    if n < 1:
+        raise ParameterError(f"n must be at least 1, got {n}", remedy="Ask for one unit or more.")
+
+
+def require_decisions(n: int) -> None:
+    """Refuse a log of less than two decisions.
+
+    Raises:
+        ParameterError: n < 2.
+    """
+    if n < 2:
+        raise ParameterError(f"A log needs at least 2 decisions, got n={n}", remedy="Ask for more.")
 
 
 def _refuse(what: str, remedy: str) -> ParameterError:

@@ -10,9 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from persuadable.spaces import Continuous
-from persuadable.worlds.arguments import check_between
+from persuadable.worlds.arguments import RandomState, check_between
 from persuadable.worlds.outcomes import Array
-from persuadable.worlds.randomised import RandomState
 
 __all__ = ["DoseLog", "Doses"]
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from persuadable.errors import ParameterError
 from persuadable.features import Features
-from persuadable.worlds.randomised import PolicyLike, RandomState
+from persuadable.worlds.arguments import RandomState
+from persuadable.worlds.true_value import PolicyLike
 
 if TYPE_CHECKING:
     import polars as pl

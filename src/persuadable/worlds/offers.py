@@ -15,9 +15,9 @@ from persuadable.errors import OutcomeError, ParameterError
 from persuadable.features import Column, Features
 from persuadable.fingerprint import Fingerprint
 from persuadable.spaces import Discrete
-from persuadable.worlds.arguments import check_between
+from persuadable.worlds.arguments import RandomState, check_between, require_decisions, require_units
 from persuadable.worlds.outcomes import Array
-from persuadable.worlds.randomised import PolicyLike, RandomState, TrueValue, drawn, true_value
+from persuadable.worlds.true_value import PolicyLike, TrueValue, drawn, true_value
 
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
@@ -177,8 +177,7 @@ class Offers:
         Raises:
             ParameterError: n < 1.
         """
-        if n < 1:
-            raise ParameterError(f"n must be at least 1, got {n}", remedy="Ask for one unit or more.")
+        require_units(n)
         rng = np.random.default_rng(random_state)
         values = np.empty((n, self.n_features), dtype=np.float32)
         values[:, :-1] = rng.standard_normal((n, self.n_features - 1), dtype=np.float32)
@@ -191,8 +190,7 @@ class Offers:
         Raises:
             ParameterError: n < 2.
         """
-        if n < 2:
-            raise ParameterError(f"A log needs at least 2 decisions, got n={n}", remedy="Ask for more.")
+        require_decisions(n)
         from persuadable.log import DecisionLog
 
         rng = np.random.default_rng(random_state)

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from persuadable.errors import ParameterError
 from persuadable.features import Column, Features
+from persuadable.worlds.arguments import RandomState
 
 __all__ = ["Pocket"]
-
-RandomState = int | np.random.Generator | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,63 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from persuadable.errors import ParameterError
 from persuadable.features import Column, Features
-from persuadable.worlds.arguments import check_names, check_numbers, plain
+from persuadable.worlds.arguments import (
+    RandomState,
+    check_names,
+    check_numbers,
+    plain,
+    require_decisions,
+    require_units,
+)
 from persuadable.worlds.outcomes import FAMILIES, Array, Family
 from persuadable.worlds.surfaces import SURFACES, Surface
+from persuadable.worlds.true_value import PolicyLike, TrueValue, drawn, true_value
 
 if TYPE_CHECKING:
     from persuadable.log import DecisionLog
 
-__all__ = ["PolicyLike", "RandomisedTrial", "TrueValue", "drawn", "true_value"]
-
-RandomState = int | np.random.Generator | None
+__all__ = ["RandomisedTrial"]
 
 _LEVELS: Final = ("a", "b", "c", "d")
 _LEVEL_SHARES: Final = np.array([0.4, 0.3, 0.2, 0.1])
 _LEVEL_SCORES: Final = np.array([-1.0, -1.0 / 3.0, 1.0 / 3.0, 1.0])
 _GRID: Final = 15  # 2^15 quasi-random points for the constants of a world
 _BLOCK: Final = 1 << 17
-
-
-class PolicyLike(Protocol):
-    """A policy: anything that turns features into action probabilities."""
-
-    def probabilities(self, features: Features, n_actions: int, eligible: Any = None) -> NDArray[np.float64]:
-        """(n, A) probabilities, rows summing to 1."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class TrueValue:
-    """What a policy is worth in a world, per head.
-
-    Attributes:
-        value: E[Σ_a π(a | X) μ_a(X)], in outcome units; the conditional means are exact, X is integrated by sampling.
-        stderr: standard error of ``value`` from that sampling.
-        gain: ``value`` less the value of doing nothing; it has the smaller error of the two.
-        gain_stderr: standard error of ``gain``.
-        cost: E[Σ_a π(a | X) c_a(X)], 0 in a world without costs.
-        shares: (A,) how often each action is taken.
-        n: units sampled.
-    """
-
-    value: float
-    stderr: float
-    gain: float
-    gain_stderr: float
-    cost: float
-    shares: tuple[float, ...]
-    n: int
-
-    def __float__(self) -> float:
-        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +242,7 @@ class RandomisedTrial:
         Raises:
             ParameterError: n < 1.
         """
-        if n < 1:
-            raise ParameterError(f"n must be at least 1, got {n}", remedy="Ask for one unit or more.")
+        require_units(n)
         rng = np.random.default_rng(random_state)
         values = np.empty((n, self.n_features), dtype=np.float32)
         values[:, : self.n_numbers] = rng.standard_normal((n, self.n_numbers), dtype=np.float32)
@@ -294,8 +264,7 @@ class RandomisedTrial:
         Raises:
             ParameterError: n < 2.
         """
-        if n < 2:
-            raise ParameterError(f"A log needs at least 2 decisions, got n={n}", remedy="Ask for more.")
+        require_decisions(n)
         from persuadable.log import DecisionLog
 
         rng = np.random.default_rng(random_state)
@@ -497,56 +466,3 @@ def _offsets(world: RandomisedTrial, baseline: Array) -> tuple[float, ...]:
         if np.abs(got - wanted).max() < 1e-10:
             break
     return tuple((offsets - offsets[0]).tolist())
-
-
-def drawn(propensities: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int16]:
-    """(n,) actions, one draw a row."""
-    u = rng.random(len(propensities))
-    edges = np.cumsum(propensities[:, :-1], axis=1)
-    return np.asarray((u[:, None] >= edges).sum(axis=1, dtype=np.int16))
-
-
-def true_value(policy: PolicyLike | int, units: Features, response: Array, cost: Array) -> TrueValue:
-    """What a policy, or the action of this code given to all, is worth on units.
-
-    Args:
-        policy: it is asked for its probabilities.
-        units: n of them.
-        response: (n, A) exact means of the outcome.
-        cost: (n, A) exact effects on cost, or (1, A) where all units' are the same.
-
-    Raises:
-        ParameterError: no such action, or probabilities of another shape, negative, or not summing to 1.
-    """
-    chosen = _probabilities(policy, units, response.shape[1])
-    value = np.einsum("na,na->n", chosen, response)
-    gain = value - response[:, 0]
-    spent = np.einsum("na,na->n", chosen, np.broadcast_to(cost, response.shape))
-    root = np.sqrt(len(units))
-    return TrueValue(
-        value=float(value.mean()),
-        stderr=float(value.std() / root),
-        gain=float(gain.mean()),
-        gain_stderr=float(gain.std() / root),
-        cost=float(spent.mean()),
-        shares=tuple(chosen.mean(axis=0).tolist()),
-        n=len(units),
-    )
-
-
-def _probabilities(policy: PolicyLike | int, units: Features, n_actions: int) -> NDArray[np.float64]:
-    """(n, A) what the policy does, checked."""
-    if isinstance(policy, int | np.integer):
-        if not 0 <= policy < n_actions:
-            raise ParameterError(f"There is no action {policy}", remedy=f"Actions are 0 … {n_actions - 1}.")
-        return np.tile(np.eye(n_actions)[policy], (len(units), 1))
-    chosen = np.asarray(policy.probabilities(units, n_actions), dtype=np.float64)
-    if chosen.shape != (len(units), n_actions):
-        raise ParameterError(
-            f"The policy's probabilities have shape {chosen.shape}, expected {(len(units), n_actions)}",
-            remedy="Return one row a unit and one column an action.",
-        )
-    # Written so that NaN fails too.
-    if not ((chosen >= 0.0).all() and (np.abs(chosen.sum(axis=1) - 1.0) <= 1e-6).all()):
-        raise ParameterError("The policy's probabilities are negative or do not sum to 1", remedy="Normalise each row.")
-    return chosen

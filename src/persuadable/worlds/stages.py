@@ -11,9 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from persuadable.errors import ParameterError
 from persuadable.spaces import Discrete, Staged
-from persuadable.worlds.arguments import check_between
+from persuadable.worlds.arguments import RandomState, check_between
 from persuadable.worlds.outcomes import Array
-from persuadable.worlds.randomised import RandomState
 
 __all__ = ["StageLog", "Stages"]
 

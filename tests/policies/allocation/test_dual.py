@@ -9,7 +9,7 @@ import pytest
 from scipy import sparse
 from scipy.optimize import linprog
 
-from persuadable.errors import ActionError, ParameterError
+from persuadable.errors import ActionError, DataError, ParameterError
 from persuadable.policies import AtLeast, Cap, RoiFloor, Spend
 from persuadable.policies.allocation.dual import Solved, box_minimum, solve
 
@@ -159,6 +159,17 @@ def test_the_least_of_a_parabola_in_a_box(seed: int) -> None:
     # Karush–Kuhn–Tucker: no way down that the box allows.
     wrong = np.where(d <= low, np.maximum(-gradient, 0), np.where(d >= high, np.maximum(gradient, 0), np.abs(gradient)))
     assert wrong.max() <= 1e-6 * size
+
+
+def test_numbers_out_of_all_proportion_are_refused_by_name() -> None:
+    rng = np.random.default_rng(0)
+    value, cost = np.zeros((50, 3)), np.zeros((50, 3))
+    value[:, 1:], cost[:, 1:] = rng.normal(1, 1, (50, 2)), rng.random((50, 2))
+    for more, dearer in ((1.0, 1e300), (1e200, 1e200), (1e160, 1e-160)):
+        with pytest.raises(DataError, match="too large for the others"):
+            solve(value * more, cost * dearer, constraints=[Spend(10.0 * dearer), Cap(20, actions="1"), AtLeast(5)])
+    with pytest.raises(DataError, match="too large for the others"):
+        box_minimum(np.ones((2, 2)), -np.ones(2), -np.ones(2), np.full(2, 9.0))  # flat in one direction
 
 
 def test_nobody_and_nothing_to_give_are_no_error() -> None:

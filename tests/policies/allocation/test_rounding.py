@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 from persuadable.errors import Infeasible
-from persuadable.policies import AtLeast, Cap, Spend
+from persuadable.policies import AtLeast, Cap, Parity, Spend, allocate
 from persuadable.policies.allocation import rounding
 from persuadable.policies.allocation.dual import solve
+from persuadable.policies.allocation.quiet import quiet
 
 
 @pytest.mark.parametrize("few", [400, 1])
@@ -77,3 +80,51 @@ def test_a_floor_that_takes_everybody_is_met() -> None:
     can = float((value[:, 2] > 0).sum())
     solved = solve(value, cost, constraints=[Spend(3000.0), AtLeast(can, actions="2")])
     assert (solved.action == 2).sum() == can
+
+
+def hard() -> dict[str, object]:
+    """A parity among three groups, a cap and a floor: HiGHS opens hundreds of nodes for the core."""
+    rng = np.random.default_rng(1)
+    n, a = int(rng.integers(20, 2000)), int(rng.integers(2, 6))
+    value = rng.normal(0.5, 1, (n, a)) * rng.choice([1, 100])
+    cost = rng.exponential(1, (n, a)) * rng.choice([1, 30])
+    value[:, 0] = cost[:, 0] = 0.0
+    asked = [Cap(0.4, groups=0, of="share"), AtLeast(0.1, groups=1, of="share"), Parity(0.7)]
+    budget = 0.3 * np.where(value > 0, cost, 0).max(axis=1).sum()
+    return {"value": value, "cost": cost, "budget": budget, "groups": rng.integers(0, 3, n), "constraints": asked}
+
+
+def test_a_search_that_is_cut_short_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    easy = allocate(np.array([[0.0, 1.0]] * 9), np.array([[0.0, 1.0]] * 9), budget=5, caps={1: 4})
+    assert not easy.cut_short
+    assert "cut short" not in str(easy)
+    monkeypatch.setattr(rounding, "NODES", 3)
+    told = allocate(**hard())  # type: ignore[arg-type]
+    assert told.cut_short
+    assert "cut short" in str(told)
+    assert told.gap > 0.0
+
+
+def test_where_a_search_was_cut_short_before_it_found_anything_the_error_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rounding, "SECONDS", 0.0)
+    with pytest.raises(Infeasible, match=r"no proof that there is none; the search was cut short after 2,000 nodes"):
+        allocate(**hard())  # type: ignore[arg-type]
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    """HiGHS prints a line from C++ where it mends a solution, and it does here, with ``disp`` False."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        value, cost = np.zeros((60, 4)), np.zeros((60, 4))
+        value[:, 1:], cost[:, 1:] = rng.normal(1, 1, (60, 3)), rng.gamma(2, 0.5, (60, 3))
+        solve(value, cost, constraints=[Spend(20.0), Cap(12, actions="1")])
+    assert capfd.readouterr().out == ""
+
+
+def test_what_others_print_meanwhile_is_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    with quiet():
+        os.write(1, b"HighsMipSolverData::transformNewIntegerFeasibleSolution tmpSolver.run();\nfrom a thread\n")
+    os.write(1, b"afterwards\n")
+    assert capfd.readouterr().out == "from a thread\nafterwards\n"

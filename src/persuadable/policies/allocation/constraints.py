@@ -246,10 +246,8 @@ def _number(what: str, number: float, low: float = 0.0, high: float = np.inf) ->
     Raises:
         ParameterError: it is not.
     """
-    try:
-        value = float(number)
-    except (TypeError, ValueError):
-        value = np.nan
+    known = isinstance(number, int | float | np.number) and not isinstance(number, bool)
+    value = float(number) if known else np.nan
     if not (low <= value <= high and np.isfinite(value)):
         bounds = f"from {low:g} to {high:g}" if np.isfinite(high) else f"of at least {low:g}"
         raise ParameterError(f"{what} is {number!r}", remedy=f"Pass a number {bounds}.")

@@ -10,7 +10,8 @@ sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 
 from persuadable.engine.local import LocalEngine
-from persuadable.errors import ActionError, ParameterError
+from persuadable.errors import ActionError, DataError, ParameterError
 from persuadable.policies.allocation.constraints import Cells, Constraint, Ground, Row
 from persuadable.policies.allocation.oracle import Lines, Oracle, Soft, Units
 from persuadable.policies.allocation.result import ConstraintRow
@@ -57,6 +58,7 @@ class Solved:
         rows: the constraints.
         prices: name → price.
         passes: how often all units were gone through.
+        cut_short: whether the search for whole actions met its bound before it was within the tolerance.
     """
 
     action: NDArray[np.int16]
@@ -67,6 +69,7 @@ class Solved:
     rows: tuple[ConstraintRow, ...]
     prices: Mapping[str, float]
     passes: int
+    cut_short: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -134,6 +137,7 @@ def solve(
         Infeasible: the constraints cannot hold together; the message names those that make it so.
         ActionError: a forced action that does not exist, or a constraint on one.
         ParameterError: a constraint that makes no sense by itself.
+        DataError: numbers too far out of proportion to compute with.
     """
     from persuadable.policies.allocation.infeasible import infeasible
     from persuadable.policies.allocation.rounding import round_whole
@@ -142,15 +146,16 @@ def solve(
     ground = Ground(Cells.of(groups, n), tuple(labels if labels is not None else map(str, range(n_actions))), [cost])
     for constraint in constraints:
         constraint.prepare(ground)
-    rows = [row for constraint in constraints for row in constraint.rows(ground)]
+    rows = _named_apart([row for constraint in constraints for row in constraint.rows(ground)])
     units = Units(value, ground.costs, ground.cells.code, ground.cells.n, eligible, _forced(forced, n, n_actions))
     oracle = Oracle(units, Lines.of(rows, units.shape), LocalEngine(threads).n_threads)
     objective = np.zeros(units.shape)
     objective[..., 0] = 1.0
-    found = _prices(oracle, objective, tolerance)
-    if found.impossible:
-        raise infeasible(oracle)
-    whole = round_whole(oracle, objective, found, tolerance)
+    with _in_proportion():
+        found = _prices(oracle, objective, tolerance)
+        if found.impossible:
+            raise infeasible(oracle)
+        whole = round_whole(oracle, objective, found, tolerance)
     sums = oracle.tally(whole.action)
     used, total = oracle.lines.used(sums), float(sums[..., 0].sum())
     divided = max(total, whole.divided)
@@ -165,7 +170,20 @@ def solve(
         told,
         {row.name: row.price for row in told},
         oracle.count,
+        whole.cut_short,
     )
+
+
+def _named_apart(rows: Sequence[Row]) -> list[Row]:
+    """The lines, of which no two have one name: the second is numbered, for a price is told by the name."""
+    apart: dict[str, Row] = {}
+    for row in rows:
+        name, k = row.name, 1
+        while name in apart:
+            k += 1
+            name = f"{row.name} ({k})"
+        apart[name] = row if k == 1 else replace(row, name=name)
+    return list(apart.values())
 
 
 def _told(row: Row, used: float, price: float) -> ConstraintRow:
@@ -319,10 +337,17 @@ def box_minimum(curvature: Floats, slope: Floats, low: Floats, high: Floats) -> 
 
     In turns a round of single coordinates, which finds what is held at an end, and a Newton step on the others,
     projected (Bertsekas 1982). The curvature is positive definite.
+
+    Raises:
+        DataError: it is not, or not finite, which numbers far out of proportion make of it.
     """
     d, diagonal = np.zeros_like(slope), np.diag(curvature)
+    if not (np.isfinite(curvature).all() and np.isfinite(slope).all() and (diagonal > 0.0).all()):
+        raise _out_of_proportion()
     for _ in range(STEPS):
         gradient = slope + curvature @ d
+        if not np.isfinite(gradient).all():
+            raise _out_of_proportion()
         for j in range(d.size):
             move_to = min(max(d[j] - gradient[j] / diagonal[j], low[j]), high[j])
             if move_to != d[j]:
@@ -332,7 +357,11 @@ def box_minimum(curvature: Floats, slope: Floats, low: Floats, high: Floats) -> 
         if not free.size:
             break
         move = np.zeros_like(d)
-        move[free] = -linalg.cho_solve(linalg.cho_factor(curvature[np.ix_(free, free)]), gradient[free])
+        try:
+            factor = linalg.cho_factor(curvature[np.ix_(free, free)])
+        except linalg.LinAlgError as error:
+            raise _out_of_proportion() from error
+        move[free] = -linalg.cho_solve(factor, gradient[free])
         length = 1.0
         while True:
             change = np.clip(d + length * move, low, high) - d
@@ -344,3 +373,24 @@ def box_minimum(curvature: Floats, slope: Floats, low: Floats, high: Floats) -> 
         if promised <= STEP_DONE * -float(slope @ d):
             break
     return d
+
+
+@contextmanager
+def _in_proportion() -> Iterator[None]:
+    """Refuse numbers that overflow on the way.
+
+    Raises:
+        DataError: one did.
+    """
+    try:
+        with np.errstate(over="raise", invalid="raise", divide="raise"):
+            yield
+    except FloatingPointError as error:
+        raise _out_of_proportion() from error
+
+
+def _out_of_proportion() -> DataError:
+    return DataError(
+        "No prices of the constraints can be computed: some values, costs or limits are too large for the others",
+        remedy="Look at the largest of them; state amounts in a unit in which most lie between 0.001 and a million.",
+    )

@@ -24,8 +24,8 @@ NAMED = 1e-6  # of the largest price: constraints of a smaller one are no part o
 FEW = 1000  # units of which HiGHS is asked
 
 
-def infeasible(oracle: Oracle) -> Infeasible:
-    """The error that names the constraints which leave no allocation."""
+def infeasible(oracle: Oracle, why: str = "") -> Infeasible:
+    """The error that names the constraints which leave no allocation; ``why`` one was not found, for want of proof."""
     least, most, *_ = oracle.reach()
     alone = np.flatnonzero(least > oracle.lines.limit + 1e-12 * np.maximum(np.abs(least), np.abs(most)))
     rows = oracle.lines.rows
@@ -35,7 +35,7 @@ def infeasible(oracle: Oracle) -> Infeasible:
     proof = _proof(oracle, np.arange(len(rows)))
     if proof is None:
         return Infeasible(
-            "No allocation of whole units was found that holds every constraint, and no proof that there is none",
+            f"No allocation of whole units was found that holds every constraint, and no proof that there is none{why}",
             remedy="Relax one of them a little.",
             constraints=_names(rows, np.arange(len(rows))),
         )

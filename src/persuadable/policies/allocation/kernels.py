@@ -20,6 +20,8 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
+from persuadable.policies.hull import SAME_PRICE
+
 __all__ = ["assign", "collect", "fill", "inlined", "kernel", "prune", "take", "totals"]
 
 Floats = NDArray[np.float64]
@@ -27,7 +29,6 @@ Ints = NDArray[np.int64]
 Codes = NDArray[np.int16]
 Flags = NDArray[np.bool_]
 
-TIE = 1e-12  # nets this close, of the value and cost they are made of, are equal but for rounding
 MOST = np.finfo(np.float64).max
 
 TABLE = types.Array(types.float64, 2, "C", readonly=True)
@@ -75,14 +76,14 @@ def start(v: Floats, c: Floats, i: int, floor: float) -> int:
 @inlined
 def bar(value: float, cost: float, price: float) -> float:
     """The least that the net value of this value and cost may be, but for rounding."""
-    net: float = value - price * cost - TIE * (abs(value) + price * abs(cost))
+    net: float = value - price * cost - SAME_PRICE * (abs(value) + price * abs(cost))
     return net
 
 
 @inlined
 def reach(value: float, cost: float, price: float) -> float:
     """The most that it may be: a dearer pair that reaches the bar of a cheaper one is as good."""
-    net: float = value - price * cost + TIE * (abs(value) + price * abs(cost))
+    net: float = value - price * cost + SAME_PRICE * (abs(value) + price * abs(cost))
     return net
 
 

@@ -93,6 +93,15 @@ def rate(value: Floats, cost: Floats, cell: Ints, eligible: Flags, forced: Short
     return r
 
 
+@inlined
+def most_lines(first: Longs) -> int:
+    """The most lines of constraints that any one cell uses."""
+    longest = 0
+    for g in range(first.size - 1):
+        longest = max(longest, first[g + 1] - first[g])
+    return longest
+
+
 @kernel(*UNITS, WORTH, types.float64, *ROWS, WORTH, MATRIX, VECTOR, VECTOR)
 def soften(
     value: Floats,
@@ -117,9 +126,7 @@ def soften(
     """
     n_actions, n_costs = value.shape[1], cost.shape[0]
     r, p = rate(value, cost, cell, eligible, forced, worth), np.empty(n_actions)
-    longest = 0
-    for g in range(first.size - 1):
-        longest = max(longest, first[g + 1] - first[g])
+    longest = most_lines(first)
     used, mean = np.empty((n_actions, longest)), np.empty(longest)
     for i in range(value.shape[0]):
         g = cell[i]
@@ -197,9 +204,7 @@ def settle(
     """
     n_actions, n_costs = value.shape[1], cost.shape[0]
     r, p = rate(value, cost, cell, eligible, forced, worth), np.empty(n_actions)
-    longest = 0
-    for g in range(first.size - 1):
-        longest = max(longest, first[g + 1] - first[g])
+    longest = most_lines(first)
     used, mean = np.empty((n_actions, longest)), np.empty(longest)
     for i in range(value.shape[0]):
         g = cell[i]

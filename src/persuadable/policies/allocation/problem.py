@@ -321,7 +321,10 @@ def _margin(stderr: NDArray[Any], averse: float) -> Floats:
 def _table(values: ArrayLike, name: str) -> NDArray[Any]:
     if np.ma.is_masked(values):
         raise DataError(f"{name} is masked in places", remedy="Pass every number; set eligible False where none is.")
-    table = np.asarray(values)
+    try:
+        table = np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"{name} has rows of different lengths", remedy="Pass an (n, A) array of numbers.") from error
     if table.dtype.kind not in "iufb":
         raise DataError(f"{name} holds {table.dtype}, not numbers", remedy="Pass an (n, A) array of numbers.")
     return table

@@ -72,6 +72,8 @@ class Allocation:
             from ``value`` and ``cost`` where it was averse to uncertainty.
         averse: by how many standard errors.
         efficiency_floor: least v/c of a pair.
+        cut_short: whether, with several constraints, the search for whole actions met its bound on nodes or seconds
+            before it was good enough. ``gap`` is right all the same, but another machine may come to another answer.
     """
 
     action: NDArray[np.int16]
@@ -90,6 +92,7 @@ class Allocation:
     averse: float = 0.0
     efficiency_floor: float = 0.0
     single_price: bool = field(default=True, repr=False)
+    cut_short: bool = False
 
     @property
     def n(self) -> int:
@@ -202,6 +205,8 @@ class Allocation:
             f"no allocation brings more than {_number(self.bound)}: at most {_number(self.gap)} "
             f"({self.relative_gap:.2g} of it) is missed"
         )
+        if self.cut_short:
+            lines.append("the search for whole units was cut short: some of that may still be found")
         return "\n".join(lines)
 
     def __str__(self) -> str:

@@ -15,6 +15,7 @@ from scipy import optimize, sparse
 
 from persuadable.policies.allocation.dual import Descent
 from persuadable.policies.allocation.oracle import Oracle, Settled, Units
+from persuadable.policies.allocation.quiet import quiet
 
 __all__ = ["Core", "Whole", "refuted", "round_whole"]
 
@@ -25,13 +26,14 @@ CORE_PER_ROW = 4
 GROWTH = 4
 GOOD = 1e-5  # a gap for which a larger core is not worth its time
 NODES = 2000  # of the tree search, which keeps the answer the same on every machine
-SECONDS = 10.0  # for one core; met only where a core is very large
+SECONDS = 10.0  # for one core; where it is met, the answer depends on the machine
+BOUND = f"{NODES:,} nodes or {SECONDS:g} s"
 WIDE = 50  # candidates for a place in the core
 LOOSE = 1e-4  # of the care for a constraint that binds, for one that does not
 FINE = 0.3  # of the tolerance, for one of several steps
 BLIND = 2e-6  # of the largest use: twice what HiGHS takes for kept
 TRIES = 4  # of the search, with what it took too much taken from the limits
-IMPOSSIBLE = 2  # HiGHS's word for it, in SciPy's numbers
+SOLVED, IMPOSSIBLE = 0, 2  # how HiGHS ended, in SciPy's numbers; others say that it met a bound, nodes as 4
 
 
 @dataclass(slots=True, eq=False)
@@ -44,6 +46,7 @@ class Whole:
         bound: the best bound known.
         prices: (J,) that give the bound.
         divided: value of the best allocation found that may divide units.
+        cut_short: whether a search met its bound of NODES or SECONDS, and the answer is not within the tolerance.
     """
 
     action: NDArray[np.int16]
@@ -51,6 +54,7 @@ class Whole:
     bound: float
     prices: Floats
     divided: float
+    cut_short: bool = False
 
     def tighten(self, oracle: Oracle, objective: Floats, prices: Floats, tau: float) -> None:
         """Try other prices for the bound."""
@@ -77,7 +81,7 @@ def round_whole(oracle: Oracle, objective: Floats, found: Descent, tolerance: fl
     settled = oracle.settle(lines.worth(objective, found.start.prices), found.start.tau, weight)
     best = Whole(settled.action, -np.inf, found.bound, found.best, -np.inf)
     core_size = units.n if units.n <= FEW else min(CORE + CORE_PER_ROW * len(lines.rows), units.n)
-    again = True
+    again, stopped = True, False
     while True:
         core = _core(units, settled, core_size)
         fixed = settled.action.copy()
@@ -89,16 +93,19 @@ def round_whole(oracle: Oracle, objective: Floats, found: Descent, tolerance: fl
             if best.bound - divided[0] > FINE * tolerance * abs(best.bound):
                 best.tighten(oracle, objective, divided[1], found.start.tau)
             action = problem.allot(fixed, FINE * tolerance * abs(best.bound), divided[0] - problem.fixed)
+            stopped |= problem.stopped
             if action is not None:
                 best.take(oracle, action)
         if best.value > -np.inf:
-            if core_size == units.n or not again or best.bound - best.value <= max(tolerance, GOOD) * abs(best.bound):
+            good = best.bound - best.value <= max(tolerance, GOOD) * abs(best.bound)
+            if core_size == units.n or not again or good:
+                best.cut_short = stopped and not good
                 return best
             again = False
         elif core_size == units.n:
             from persuadable.policies.allocation.infeasible import infeasible
 
-            raise infeasible(oracle)
+            raise infeasible(oracle, f"; the search was cut short after {BOUND}" if stopped else "")
         core_size = min(core_size * GROWTH, units.n)
 
 
@@ -144,6 +151,7 @@ class Core:
         size: (J,) the power of two above the largest use, so that whole numbers stay short.
         room: (J,) what the other units and the first actions leave.
         fixed: what the other units and the first actions bring.
+        stopped: whether a search met its bound.
     """
 
     oracle: Oracle
@@ -156,6 +164,7 @@ class Core:
     size: Floats
     room: Floats
     fixed: float
+    stopped: bool = False
 
     @classmethod
     def of(cls, oracle: Oracle, core: NDArray[np.intp], sums: Floats) -> Core:
@@ -211,6 +220,7 @@ class Core:
         room = self.room.copy()
         for _ in range(TRIES):
             answer = self.search(room, min(gap / best, 1.0) if best > 0 else 1.0)
+            self.stopped |= answer.status not in (SOLVED, IMPOSSIBLE)
             if answer.x is None:
                 return None
             whole, over = self._checked(action, answer.x > 0.5)
@@ -221,16 +231,17 @@ class Core:
 
     def search(self, room: Floats, gap: float) -> optimize.OptimizeResult:
         """HiGHS's answer where the others leave this room; ``gap`` is relative."""
-        return optimize.milp(
-            -self.gain / (np.abs(self.gain).max() or 1.0),
-            constraints=[
-                optimize.LinearConstraint(self.uses, -np.inf, room / self.size),
-                optimize.LinearConstraint(self.once, -np.inf, 1.0),
-            ],
-            integrality=np.ones(len(self.gain)),
-            bounds=optimize.Bounds(0.0, 1.0),
-            options={"mip_rel_gap": gap, "node_limit": NODES, "time_limit": SECONDS},
-        )
+        with quiet():
+            return optimize.milp(
+                -self.gain / (np.abs(self.gain).max() or 1.0),
+                constraints=[
+                    optimize.LinearConstraint(self.uses, -np.inf, room / self.size),
+                    optimize.LinearConstraint(self.once, -np.inf, 1.0),
+                ],
+                integrality=np.ones(len(self.gain)),
+                bounds=optimize.Bounds(0.0, 1.0),
+                options={"mip_rel_gap": gap, "node_limit": NODES, "time_limit": SECONDS},
+            )
 
     def _checked(self, action: NDArray[np.int16], chosen: NDArray[np.bool_]) -> tuple[NDArray[np.int16] | None, Floats]:
         """All actions with the chosen pairs in them, None where they break a constraint; and by how much they do."""

@@ -29,6 +29,7 @@ Columns = Mapping[str, str | float]
 Ordered = tuple[str | float | None, ...]
 BATCH = 16 * BLOCK  # rows; polars writes as many to a row group
 SLICES = 16  # places a sample is read from
+IN_MEMORY = ("caps", "constraints", "groups", "forced", "forbidden", "tolerance")  # what allocate takes beside
 
 
 def allocate_parquet(
@@ -49,12 +50,16 @@ def allocate_parquet(
     fill: bool = True,
     threads: int | None = None,
     batch: int = BATCH,
+    **more: Any,
 ) -> Allocation:
     """One action for every row of Parquet files that need not fit into memory, written to another.
 
     The answer is that of :func:`~persuadable.policies.allocation.allocate.allocate` on the same numbers. The files are
     read four times, and once more in a few places for a sample; what stays in memory is a batch, two bytes per unit for
-    its action, and the steps near the price.
+    its action, and the steps near the price. That is enough for a budget and floors, which one price decides. Caps,
+    parities and other constraints have a price each, found by many passes over everybody's numbers: for those there is
+    ``allocate``, which at ten million units takes some 400 MB beside them. A budget for each segment is a call for each
+    segment, with files of its own.
 
     Args:
         source: a path, or several that are read one after another as if they were one file.
@@ -68,6 +73,7 @@ def allocate_parquet(
         value_stderr, cost_stderr: label of each offer → column of standard errors.
         no_offer: what doing nothing is called.
         batch: rows in memory at a time.
+        more: what ``allocate`` takes beside these, to be refused by name.
 
     Returns:
         The allocation, its ``action`` empty.
@@ -75,8 +81,9 @@ def allocate_parquet(
     Raises:
         DataError: a file, a column or a number that cannot be used.
         ActionError: no offers, or offers named in one mapping and not in another.
-        ParameterError: a negative budget, floor or aversion; a batch of no rows.
+        ParameterError: a negative budget, floor or aversion; a batch of no rows; caps or other constraints.
     """
+    _refuse(more)
     limits = checked_limits(budget, roi_floor)
     for name, told in (("value", value), ("cost", cost)):
         if not isinstance(told, Mapping):
@@ -86,7 +93,7 @@ def allocate_parquet(
     labels = action_labels([no_offer, *value], len(value) + 1)
     if not value:
         raise ActionError("value names no offer", remedy="Pass value={label: column}, cost={label: column or number}.")
-    if not (isinstance(batch, int) and batch >= 1):
+    if not (isinstance(batch, int) and not isinstance(batch, bool) and batch >= 1):
         raise ParameterError(f"batch is {batch!r}", remedy="Pass the number of rows to hold in memory at a time.")
     if unit == "action":
         raise ParameterError("unit= is the column 'action', and so is what is written", remedy="Rename that column.")
@@ -106,12 +113,33 @@ def allocate_parquet(
     return replace(found, action=found.action[:0])
 
 
+def _refuse(more: Mapping[str, Any]) -> None:
+    """Refuse what only allocations in memory can do.
+
+    Raises:
+        ParameterError: it is one of these.
+        TypeError: there is no such argument anywhere.
+    """
+    for name in more:
+        if name not in IN_MEMORY:
+            raise TypeError(f"allocate_parquet() got an unexpected keyword argument {name!r}")
+        raise ParameterError(
+            f"{name}= cannot be kept while reading block by block: one price decides here, for a budget and floors",
+            where="allocate_parquet",
+            remedy="Use allocate() on the numbers in memory; who may get what can be told by eligible= columns.",
+        )
+
+
 def _files(source: Files, out: Path, tables: Mapping[str, Ordered], unit: str | None) -> tuple[_File, ...]:
     """The files to read, looked at.
 
     Raises:
         DataError: there are none, one cannot be used or would be written over, or units are of several types.
     """
+    if not isinstance(source, str | PathLike | list | tuple):
+        raise ParameterError(
+            f"source is {source!r}"[:160], remedy="Pass the path of a Parquet file, or a list of them."
+        )
     several = [Path(source)] if isinstance(source, str | PathLike) else [Path(file) for file in source]
     if not several:
         raise DataError("There is no file to read", remedy="Pass at least one.")
@@ -137,8 +165,9 @@ def _ordered(
         raise ActionError(f"{name} names {strange[0]!r}, which is no offer", remedy=f"Offers: {list(labels[1:])}.")
     if complete and (missing := [label for label in labels[1:] if label not in told]):
         raise ActionError(f"{name} names no column for {missing[0]!r}", remedy=f"Offers: {list(labels[1:])}.")
-    if not complete and (numbers := [column for column in told.values() if not isinstance(column, str)]):
-        raise ActionError(f"{name} names {numbers[0]!r}, which is no column", remedy="Name columns of True and False.")
+    if name != "cost" and (numbers := [column for column in told.values() if not isinstance(column, str)]):
+        kind = "numbers" if complete else "True and False"
+        raise ActionError(f"{name} names {numbers[0]!r}, which is no column", remedy=f"Name columns of {kind}.")
     return tuple(told.get(label) for label in labels[1:])
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from persuadable.errors import DataError, ParameterError
 from persuadable.log import DecisionLog
 from persuadable.policies.base import Flags, Floats, Policy, check_eligible, count_rows
-from persuadable.policies.budget import EffectModel
+from persuadable.policies.predicted import EffectModel
 
 if TYPE_CHECKING:
     import polars as pl

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from persuadable.errors import DataError, NotFittedError
 from persuadable.policies.base import Flags, Floats, check_actions
-from persuadable.policies.budget import EffectModel, break_evens, net_effects
+from persuadable.policies.budget import break_evens, net_effects
+from persuadable.policies.predicted import EffectModel
 
 if TYPE_CHECKING:
     from persuadable.fingerprint import Fingerprint

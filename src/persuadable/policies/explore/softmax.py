@@ -9,10 +9,10 @@ import numpy as np
 
 from persuadable.errors import ParameterError
 from persuadable.policies.base import Flags, Floats
-from persuadable.policies.budget import EffectModel
 from persuadable.policies.explore.explorer import Chances, Explorer
 from persuadable.policies.explore.fill import LEAST
 from persuadable.policies.explore.outlook import BreakEven, learned_from, net_outlook
+from persuadable.policies.predicted import EffectModel
 
 if TYPE_CHECKING:
     from persuadable.fingerprint import Fingerprint

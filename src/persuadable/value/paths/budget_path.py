@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from persuadable.errors import ParameterError
 from persuadable.log.checks import require_log
 from persuadable.policies.base import Flags, check_eligible
+from persuadable.policies.costs import never_saves
 from persuadable.policies.hull import hull_steps
 from persuadable.value.estimate import Floats, normal_quantile
 from persuadable.value.off_policy import look_at
 from persuadable.value.paths.climb import Climb
-from persuadable.value.paths.evidence import Evidence, Trail, require_tried
 from persuadable.value.paths.ladder import Ladder
 from persuadable.value.paths.result import AVERAGE, BudgetPath, amount
+from persuadable.value.paths.trail import Scores, Trail, require_tried
 from persuadable.value.policy_value import arm_mean_outcomes
 from persuadable.value.predictions import predicted_effects
 
@@ -54,6 +55,9 @@ def budget_path(
     Intervals come from influence functions, the price's sampling included (see ``BudgetPath.at`` and ``at_price``), by
     clusters where units repeat; row weights count. They are pointwise.
 
+    Where the log shows that no action can save money, because no logged cost is below 0 and doing nothing never cost
+    anything, costs predicted below 0 count as 0, as in ``policies.AllocationPolicy``; stated ones are taken as stated.
+
     Beside the path stand those of each treatment by itself, where there are several, and of all treatments by their
     average effects: the best plan for anybody who cannot tell users apart. These averages are of the predictions, and
     intervals are about the plan they make, not about which plan they might have made on other rows.
@@ -84,6 +88,8 @@ def budget_path(
     asked = None if budgets is None else _asked(budgets)
     spent_on = cost_outcome or log.cost_name
     v, c = predicted_effects(log, value, "value", outcome), predicted_effects(log, cost, "cost", spent_on)
+    if spent_on is not None and (hasattr(cost, "effect") or np.ndim(cost) == 2) and never_saves(log, spent_on):
+        c = np.maximum(c, 0.0)
     judges = _Judges.of(log, outcome, mu, spent_on, cost_mu)
     eligible = check_eligible(log.eligible, log.n, log.n_actions)
     allowed = np.ones(v.shape, dtype=np.bool_) if eligible is None else eligible
@@ -111,10 +117,10 @@ def _asked(budgets: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Judges:
-    """The log's evidence about the outcome and, where it tells it, the cost."""
+    """The log's scores of the outcome and, where it tells it, the cost."""
 
-    gain: Evidence
-    spend: Evidence | None
+    gain: Scores
+    spend: Scores | None
     share: Floats
     rows: NDArray[np.uint64]
 
@@ -137,7 +143,7 @@ class _Judges:
         if cost_name is not None:
             spend = look_at(log, cost_name, "dr", arm_mean_outcomes(log, cost_name) if cost_mu is None else cost_mu)
         share = np.full(log.n, 1.0 / log.n) if gain.weight is None else gain.weight / log.n
-        return cls(Evidence.of(gain), None if spend is None else Evidence.of(spend), share, log.rows)
+        return cls(Scores.of(gain), None if spend is None else Scores.of(spend), share, log.rows)
 
     def average(self, effects: Floats, allowed: Flags) -> Floats:
         """(n, A) each action's mean over those who may get it, the same for everybody."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from persuadable.value.estimate import Estimate
 from persuadable.value.off_policy import Logged
-from persuadable.value.paths.evidence import Measured, Trail
 from persuadable.value.paths.ladder import Along, Ladder, Taken
+from persuadable.value.paths.trail import Measured, Trail
 
 __all__ = ["BudgetPoint", "Climb"]
 

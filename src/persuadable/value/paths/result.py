@@ -11,7 +11,7 @@ import numpy as np
 from persuadable.errors import DataError, ParameterError, UnknownName
 from persuadable.value.estimate import Estimate
 from persuadable.value.paths.climb import BudgetPoint, Climb
-from persuadable.value.paths.evidence import Measured
+from persuadable.value.paths.trail import Measured
 
 if TYPE_CHECKING:
     import polars as pl
@@ -73,6 +73,12 @@ class BudgetPath:
     def difference(self, other: BudgetPath | str, budget: float) -> Estimate:
         """Gain of this path less that of another at the same budget per head, paired row by row.
 
+        The budget is money planned: both paths are charged by the same predicted costs, which is what a budget is kept
+        by when it is set. What they spend may differ all the same. A path that has bought all it holds worth anything
+        spends no more, however much is left; and predicted costs are not equally wrong about everybody.
+        ``spend_difference`` measures both. Where it is above 0 the gain was bought with more money, and counts only as
+        far as it exceeds what that money is worth elsewhere.
+
         Args:
             other: a path of the same log and outcome, or the name of a baseline.
             budget: per head.
@@ -86,6 +92,30 @@ class BudgetPath:
         ours = self.climb.gain.at_budget(at)
         return self._estimate(
             _less(ours, theirs.climb.gain.at_budget(at)), f"{self.name} − {theirs.name} at {at:.4g} per head"
+        )
+
+    def spend_difference(self, other: BudgetPath | str, budget: float) -> Estimate:
+        """What this path spends per head less what another does at the same budget, as the log's cost tells it, paired.
+
+        Args:
+            other: a path of the same log and outcome, or the name of a baseline.
+            budget: per head.
+
+        Raises:
+            UnknownName: no such baseline.
+            DataError: a path of other rows, of another outcome or cost, or a log that tells no cost.
+            ParameterError: not a number from 0 on.
+        """
+        theirs, at = self._other(other), amount(budget, "budget")
+        ours, beside = self.climb.spend, theirs.climb.spend
+        if ours is None or beside is None or self.cost_outcome != theirs.cost_outcome:
+            raise DataError(
+                f"The paths {self.name!r} and {theirs.name!r} were not both measured by one logged cost",
+                remedy="Pass cost_outcome= the outcome that is the cost; what is only stated is not measured.",
+            )
+        return self._estimate(
+            _less(ours.at_budget(at), beside.at_budget(at)),
+            f"spend of {self.name} − {theirs.name} at {at:.4g} per head",
         )
 
     def area(self, lower: float = 0.0, upper: float | None = None) -> Estimate:
@@ -137,8 +167,8 @@ class BudgetPath:
         """One row per budget.
 
         Columns budget, price, gain, predicted_gain, predicted_spend, spend and overspend (where the log has a cost),
-        offered, the share of each action, every baseline's gain, and "gain over" it, paired; estimates with their
-        intervals.
+        offered, the share of each action, every baseline's gain, and "gain over" it and, where the log has a cost,
+        "spend over" it, paired; estimates with their intervals.
         """
         import polars as pl
 
@@ -151,6 +181,8 @@ class BudgetPath:
         flat: dict[str, float] = {}
         for name, path in self.baselines.items():
             flat |= _ends(name, path.points[place].gain) | _ends(f"gain over {name}", self.difference(name, budget))
+            if self.climb.spend is not None:
+                flat |= _ends(f"spend over {name}", self.spend_difference(name, budget))
         return flat
 
     def __str__(self) -> str:

@@ -13,12 +13,12 @@ from persuadable.value.estimate import Floats
 from persuadable.value.off_policy import Logged, action_scores, share_sampling
 from persuadable.value.paths.ladder import Along, Ladder, Taken
 
-__all__ = ["Evidence", "Measured", "Trail", "require_tried"]
+__all__ = ["Measured", "Scores", "Trail", "require_tried"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Evidence:
-    """Scores of one outcome.
+class Scores:
+    """What a log says of one outcome under every action of every unit.
 
     Attributes:
         logged: the rows.
@@ -33,7 +33,7 @@ class Evidence:
 
     @classmethod
     def of(cls, logged: Logged) -> Self:
-        """The evidence in a log."""
+        """The scores of a log."""
         scores = action_scores(logged)
         pulls = scores - logged.mu if logged.shares_estimated and logged.mu is not None else None
         return cls(logged, _over_nothing(scores), None if pulls is None else _over_nothing(pulls))
@@ -70,10 +70,10 @@ class Trail:
     logged: Logged
 
     @classmethod
-    def of(cls, ladder: Ladder, cost: Along, evidence: Evidence) -> Self:
-        """Follow the evidence up a ladder."""
-        pull = None if evidence.pulls is None else ladder.follow(evidence.pulls)
-        return cls(ladder, cost, ladder.follow(evidence.scores), pull, evidence.logged)
+    def of(cls, ladder: Ladder, cost: Along, scores: Scores) -> Self:
+        """Follow the scores up a ladder."""
+        pull = None if scores.pulls is None else ladder.follow(scores.pulls)
+        return cls(ladder, cost, ladder.follow(scores.scores), pull, scores.logged)
 
     def at_budget(self, budget: float) -> Measured:
         """G(B) = E[Γ(π_B)], π_B the policy whose predicted cost per head is B.
