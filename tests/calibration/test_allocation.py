@@ -28,7 +28,7 @@ import pytest
 from persuadable.effects import SLearner, fit_heads
 from persuadable.engine import LocalEngine, Trees
 from persuadable.policies import AllocationPolicy, PricePath
-from persuadable.policies.allocating import allowed_pairs, choose, placed
+from persuadable.policies.choosing import allowed_pairs, choose, placed
 from persuadable.response import ResponseModel
 from persuadable.worlds import Offers
 

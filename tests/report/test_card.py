@@ -94,3 +94,12 @@ def test_a_written_card_with_a_part_missing_is_refused() -> None:
     del content["limits"]
     with pytest.raises(ParameterError, match="limits"):
         ModelCard.from_json(json.dumps(content))
+
+
+def test_a_card_that_does_not_fit_its_schema_is_not_written(tmp_path: Path) -> None:
+    card = ModelCard(**{**COMPLETE, "training": {"trees": {}, "half_samples": -1}})
+    with pytest.raises(ParameterError, match="does not fit its schema") as refused:
+        card.write(tmp_path / "model_card.json")
+    assert "training.half_samples" in str(refused.value)
+    assert not (tmp_path / "model_card.json").exists()
+    ModelCard(**COMPLETE).check()

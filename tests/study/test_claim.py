@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 import persuadable as ps
 from persuadable.cli import app
+from persuadable.engine import LocalEngine
 from persuadable.study import PUBLISHED, RoasClaim, Study, StudyPlan, check_claim, criteo_plan, run_criteo, run_study
 
 
@@ -55,7 +57,14 @@ def test_a_claim_beyond_the_data_is_contradicted(study: Study) -> None:
     assert check_claim(study, RoasClaim(1.0, found.limits[1] + 0.01, 0.75)).finding == "contradicted"
     # A quarter cannot hold twice the effect there is.
     assert check_claim(study, RoasClaim(1.0, 8.0, 0.75)).finding == "contradicted"
-    assert check_claim(study, RoasClaim(1.0, 1.0, 0.75)).finding == "contradicted"
+
+
+def test_a_claim_below_the_data_is_surpassed(study: Study) -> None:
+    found = check_claim(study).factor
+    assert check_claim(study, RoasClaim(1.0, found.limits[0] + 0.01, 0.75)).finding == "not ruled out"
+    assert check_claim(study, RoasClaim(1.0, found.limits[0] - 0.01, 0.75)).finding == "surpassed"
+    said = check_claim(study, RoasClaim(1.0, 1.0, 0.75)).sentences()
+    assert any("surpassed." in sentence for sentence in said)
 
 
 def test_the_interval_is_that_of_many_logs(study: Study) -> None:
@@ -129,6 +138,29 @@ def test_the_features_are_not_copied_for_each_outcome(
     with pytest.raises(InterruptedError):
         next(run_criteo(log, criteo_plan(), tmp_path))
     assert seen == [True]
+
+
+def test_propensities_are_estimated_once_for_both_outcomes(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    run = LocalEngine.run
+
+    def counted(self: LocalEngine, *arguments: Any, what: str, **others: Any) -> Any:
+        seen.append(what)
+        return run(self, *arguments, what=what, **others)
+
+    monkeypatch.setattr(LocalEngine, "run", counted)
+    log = ps.datasets.load("criteo", outcome=["conversion", "visit"], data_dir=data)
+    plan = criteo_plan(n_resamples=2, review=None, segments=(), progress=False)
+    chances = []
+    for study, _, _ in run_criteo(log, plan, tmp_path):
+        assert study.log.propensity_source == "estimated"
+        assert study.learner.propensity_.source == "estimated"
+        np.testing.assert_array_equal(study.learner.propensity_.values, study.train.propensity())
+        chances.append(study.log.propensities)
+    assert chances[0] is chances[1]
+    assert seen.count("Propensity") == 1
 
 
 @pytest.mark.parametrize(

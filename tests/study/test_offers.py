@@ -287,7 +287,7 @@ def test_a_column_that_names_people_is_refused() -> None:
     log = _trial(pl.DataFrame({"customer": people}))
     with pytest.raises(DataError, match="Column 'customer' has 300 values in 300 rows: it names people") as refused:
         study.run_offers(log, OfferPlan(budget=1.0, **FEW))
-    assert "--unit customer or --drop customer" in str(refused.value)
+    assert "(--unit customer), or leave it out (--drop customer)" in str(refused.value)
     for towns in (150, 20):  # half as many as rows; few, in a small log: both describe, and thin arms are what is wrong
         few = _trial(pl.DataFrame({"town": [f"t{i % towns}" for i in range(300 if towns == 150 else 30)]}))
         with pytest.raises(ActionError, match="No action has support enough"):

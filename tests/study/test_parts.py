@@ -19,6 +19,7 @@ from persuadable.cli import app
 from persuadable.report import ModelCard, Table, card_page
 from persuadable.study import Study, StudyPlan, limits, run_study, verdict, write_study
 from persuadable.study.card import model_card
+from persuadable.study.parts import review_of
 from persuadable.study.presets import COMMON, presets
 from persuadable.study.sections import archetype_sections, economics_sections, fairness_sections, review_sections
 
@@ -131,6 +132,21 @@ def test_the_review_takes_its_share_and_travels_in_the_bundle(study: Study, tmp_
     bundle = ps.Bundle.load(write_study(study, tmp_path).bundle)
     assert bundle.review is not None
     assert bundle.review.load == 0.1
+
+
+def test_a_review_of_many_rows_is_calibrated_on_some(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def spied(policy: Any, log: ps.DecisionLog, load: float, *, train: ps.DecisionLog) -> ps.policies.Review:
+        sizes.append((log.n, train.n))
+        return ps.policies.review(policy, log, load, train=train)
+
+    monkeypatch.setattr("persuadable.study.parts.REVIEW_ROWS", 1_000)
+    monkeypatch.setattr("persuadable.study.parts.review", spied)
+    found = review_of(study.policy, study.train, study.test, 0.1)
+    assert sizes == [(1_000, 1_000)]
+    # Of 2,000 rows 10%, give or take what a thousand drawn of them tell: five standard deviations of .0095.
+    assert found.assess(study.test).share == pytest.approx(0.1, abs=0.05)
 
 
 def test_a_policy_that_treats_nobody_needs_no_review() -> None:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
     from persuadable.study import Written
 
 __all__ = [
+    "COLUMNS",
+    "JUDGING",
+    "MONEY",
     "Action",
     "Categorical",
     "Control",
     "Data",
     "Drop",
     "FeatureColumns",
+    "Learners",
     "PropensityTold",
     "Resamples",
     "SplitBy",
@@ -35,29 +39,71 @@ __all__ = [
     "say_where",
 ]
 
-Data = Annotated[Path, typer.Argument(help="A CSV or Parquet file, one row per decision.")]
-Action = Annotated[str, typer.Option(help="Column of the action taken.")]
-Control = Annotated[str, typer.Option(help="The label of doing nothing, in that column.")]
+COLUMNS = "The columns"
+JUDGING = "How it is judged"
+MONEY = "Money, fairness, people"
+
+Data = Annotated[Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file, one row per decision.")]
+Action = Annotated[str, typer.Option(metavar="COLUMN", help="Column of the action taken.")]
+Control = Annotated[str, typer.Option(metavar="LABEL", help="The label of doing nothing, in that column.")]
+Learners = Annotated[
+    str, typer.Option("--learner", metavar="NAMES", help="Learners to try, of s, t, x, r, dr; comma-separated.")
+]
 PropensityTold = Annotated[
     str | None,
     typer.Option(
         "--propensity",
+        metavar="TOLD",
         help="Probability of the treatment: a number, a column, label=number for every label, or 'estimated' from "
         "the features. Without it the log is taken as completely randomised.",
+        rich_help_panel=COLUMNS,
     ),
 ]
 FeatureColumns = Annotated[
     str | None,
-    typer.Option("--features", help="Feature columns, comma-separated; all without another role by default."),
+    typer.Option(
+        "--features",
+        metavar="COLUMNS",
+        help="Feature columns, comma-separated; all without another role by default.",
+        rich_help_panel=COLUMNS,
+    ),
 ]
-Drop = Annotated[str | None, typer.Option(help="Columns to leave out, comma-separated.")]
-Categorical = Annotated[str | None, typer.Option(help="Numeric columns that are categories, comma-separated.")]
-Unit = Annotated[str | None, typer.Option(help="Column that says who a decision was about.")]
-Time = Annotated[str | None, typer.Option(help="Column of the time of the decision.")]
-Weight = Annotated[str | None, typer.Option(help="Column of row weights.")]
-TestShare = Annotated[float, typer.Option(help="Share of the rows held out to judge everything.")]
-SplitBy = Annotated[str | None, typer.Option(help="row, unit or time; unit where units repeat.")]
-Resamples = Annotated[int, typer.Option(help="Half-samples behind the effect intervals of the bundle.", min=0)]
+Drop = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMNS", help="Columns to leave out, comma-separated.", rich_help_panel=COLUMNS),
+]
+Categorical = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMNS", help="Numeric columns that are categories, comma-separated.", rich_help_panel=COLUMNS
+    ),
+]
+Unit = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column that says who a decision was about.", rich_help_panel=COLUMNS),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="Column of the time of the decision.", rich_help_panel=COLUMNS),
+]
+Weight = Annotated[str | None, typer.Option(metavar="COLUMN", help="Column of row weights.", rich_help_panel=COLUMNS)]
+TestShare = Annotated[
+    float,
+    typer.Option(metavar="SHARE", help="Share of the rows held out to judge everything.", rich_help_panel=JUDGING),
+]
+SplitBy = Annotated[
+    str | None,
+    typer.Option(metavar="HOW", help="row, unit or time; unit where units repeat.", rich_help_panel=JUDGING),
+]
+Resamples = Annotated[
+    int,
+    typer.Option(
+        metavar="COUNT",
+        help="Half-samples behind the effect intervals of the bundle.",
+        min=0,
+        rich_help_panel=JUDGING,
+    ),
+]
 
 
 def read(path: Path, *, drop: tuple[str, ...], **roles: Any) -> DecisionLog:
@@ -95,11 +141,14 @@ def numbers(text: str, option: str, example: str) -> dict[str, float]:
 
 def say_where(written: Written) -> None:
     """Where everything is, and what to do next."""
-    for path, what in (
+    places = (
         (written.report, "the report; open it in a browser"),
+        (written.card_page, "the model card, to read"),
+        (written.card, "the same for programs"),
         (written.metrics, "every number with its interval"),
-        (written.card, "the model card"),
         (written.bundle, "the models and the policy, for Bundle.load"),
-    ):
-        typer.echo(f"  {path!s:<{len(str(written.card))}}  {what}")
+    )
+    width = max(len(str(path)) for path, _ in places)
+    for path, what in places:
+        typer.echo(f"  {path!s:<{width}}  {what}")
     typer.echo(f"\nTo decide with it:  persuadable serve {shlex.quote(str(written.bundle))} --insecure")

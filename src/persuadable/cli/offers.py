@@ -10,26 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from persuadable.cli.logs import (
-    Action,
-    Categorical,
-    Control,
-    Data,
-    Drop,
-    FeatureColumns,
-    PropensityTold,
-    Resamples,
-    SplitBy,
-    TestShare,
-    Time,
-    Unit,
-    Weight,
-    numbers,
-    propensities,
-    read,
-    say_where,
-)
-from persuadable.cli.root import Out, Seed, Threads, escaped, names, refusals
+from persuadable.cli import logs
+from persuadable.cli.root import Out, Seed, Threads, escaped, names, refusals, say
 from persuadable.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -44,51 +26,66 @@ def add_to(app: typer.Typer) -> None:
 
 
 def allocate(
-    data: Data,
-    action: Action,
-    control: Control,
-    value: Annotated[list[str], typer.Option(help="Column to be raised; repeat for more, the first is targeted.")],
-    cost: Annotated[str | None, typer.Option(help="Column of what each decision cost, e.g. coupons redeemed.")] = None,
+    data: logs.Data,
+    action: logs.Action,
+    control: logs.Control,
+    value: Annotated[
+        list[str], typer.Option(metavar="COLUMN", help="Column to be raised; repeat for more, the first is targeted.")
+    ],
+    cost: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of what each decision cost, e.g. coupons redeemed.")
+    ] = None,
     costs: Annotated[
-        str | None, typer.Option(help=f"What each offer costs whenever it is given, where no column says: {EXAMPLE}.")
+        str | None,
+        typer.Option(
+            metavar="TOLD", help=f"What each offer costs whenever it is given, where no column says: {EXAMPLE}."
+        ),
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(help="What may be spent per head of the population, in the unit of the cost.")
+        float | None,
+        typer.Option(metavar="AMOUNT", help="What may be spent per head of the population, in the unit of the cost."),
     ] = None,
-    roi_floor: Annotated[float | None, typer.Option(help="Least total value per unit of total cost.")] = None,
-    learner: Annotated[str, typer.Option(help="Learners to try, of s, t, x, r, dr; comma-separated.")] = "r,dr",
-    calibration: Annotated[str, typer.Option(help="How effects are calibrated: platt, isotonic or none.")] = "platt",
-    segments: Annotated[str | None, typer.Option(help="A category within which support is told as well.")] = None,
+    roi_floor: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Least total value per unit of total cost.")
+    ] = None,
+    learner: logs.Learners = "r,dr",
+    calibration: Annotated[
+        str, typer.Option(metavar="HOW", help="How effects are calibrated: platt, isotonic or none.")
+    ] = "platt",
+    segments: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="A category within which support is told as well.")
+    ] = None,
     dose: Annotated[
-        str | None, typer.Option(help="Depth of each offer, label=number; thin neighbours are pooled along it.")
+        str | None,
+        typer.Option(metavar="TOLD", help="Depth of each offer, label=number; thin neighbours are pooled along it."),
     ] = None,
     out: Out = Path("out/allocate"),
-    propensity: PropensityTold = None,
-    features: FeatureColumns = None,
-    drop: Drop = None,
-    categorical: Categorical = None,
-    unit: Unit = None,
-    time: Time = None,
-    weight: Weight = None,
-    test_share: TestShare = 0.5,
-    split_by: SplitBy = None,
-    resamples: Resamples = 20,
+    propensity: logs.PropensityTold = None,
+    features: logs.FeatureColumns = None,
+    drop: logs.Drop = None,
+    categorical: logs.Categorical = None,
+    unit: logs.Unit = None,
+    time: logs.Time = None,
+    weight: logs.Weight = None,
+    test_share: logs.TestShare = 0.5,
+    split_by: logs.SplitBy = None,
+    resamples: logs.Resamples = 20,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
-    """Which offer for whom, under a budget: report.html, metrics.json, model_card.json and bundle/ in one folder."""
+    """Which offer for whom, under a budget: a report, every number, a model card and a bundle in one folder."""
     from persuadable.study import OfferPlan, run_offers, write_offers
 
     with refusals():
         _require_money(budget, roi_floor, cost, costs)
         plan = OfferPlan(
             budget=budget,
-            cost=None if costs is None else numbers(costs, "--costs", EXAMPLE),
+            cost=None if costs is None else logs.numbers(costs, "--costs", EXAMPLE),
             roi_floor=roi_floor,
             learners=names(learner),
             calibration=None if calibration == "none" else calibration,  # type: ignore[arg-type]
             segments=segments,
-            dose=None if dose is None else numbers(dose, "--dose", EXAMPLE),
+            dose=None if dose is None else logs.numbers(dose, "--dose", EXAMPLE),
             test_share=test_share,
             split_by=split_by,
             propensity="estimated" if propensity == "estimated" else "auto",
@@ -96,7 +93,7 @@ def allocate(
             random_state=seed,
             threads=threads,
         )
-        log = read(
+        log = logs.read(
             data,
             drop=names(drop),
             action=action,
@@ -108,7 +105,7 @@ def allocate(
             unit=unit,
             time=time,
             weight=weight,
-            propensity=propensities(propensity),
+            propensity=logs.propensities(propensity),
         )
         typer.echo(f"\n{log}\n")
         with warnings.catch_warnings(record=True) as caught:
@@ -116,7 +113,7 @@ def allocate(
             study = run_offers(log, plan)
             written = write_offers(study, out)
         _say(study, {str(w.message) for w in caught if issubclass(w.category, UserWarning)})
-        say_where(written)
+        logs.say_where(written)
 
 
 def _require_money(budget: float | None, roi_floor: float | None, cost: str | None, costs: str | None) -> None:
@@ -152,7 +149,7 @@ def _say(study: OfferStudy, warned: set[str]) -> None:
     console = Console(highlight=False)
     for warning in sorted(warned):
         console.print(f"[bold yellow]Warning:[/] {escaped(warning)}\n")
-    typer.echo(f"{study.support}\n")
-    typer.echo(f"{study.path}\n")
+    say(str(study.support))
+    say(str(study.path))
     console.print("[bold]The decision[/]")
     console.print(escaped(bullets(verdict(study))) + "\n", soft_wrap=False)

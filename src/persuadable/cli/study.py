@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from persuadable.cli.logs import (
-    Action,
-    Categorical,
-    Control,
-    Data,
-    Drop,
-    FeatureColumns,
-    PropensityTold,
-    Resamples,
-    SplitBy,
-    TestShare,
-    Time,
-    Unit,
-    Weight,
-    propensities,
-    read,
-    say_where,
-)
-from persuadable.cli.root import Budget, Out, Seed, Threads, escaped, names, refusals
+from persuadable.cli import logs
+from persuadable.cli.root import Budget, Out, Seed, Threads, escaped, names, refusals, say
 from persuadable.errors import DatasetUnavailable, ParameterError
 
 if TYPE_CHECKING:
@@ -36,19 +19,44 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from persuadable.log import DecisionLog
-    from persuadable.study import Study, Written
+    from persuadable.study import Study, StudyPlan, Written
 
 ValuePerConversion = Annotated[
     float | None,
-    typer.Option(help="What one unit of the outcome brings; with --cost-per-contact."),
+    typer.Option(
+        metavar="AMOUNT",
+        help="What one unit of the outcome brings; with --cost-per-contact.",
+        rich_help_panel=logs.MONEY,
+    ),
 ]
-CostPerContact = Annotated[float | None, typer.Option(help="What treating one person costs, in the same money.")]
+CostPerContact = Annotated[
+    float | None,
+    typer.Option(
+        metavar="AMOUNT", help="What treating one person costs, in the same money.", rich_help_panel=logs.MONEY
+    ),
+]
 Segments = Annotated[
     str | None,
-    typer.Option(help="Columns whose groups are audited for fairness, comma-separated; --drop hides them from models."),
+    typer.Option(
+        metavar="COLUMNS",
+        help="Columns whose groups are audited for fairness, comma-separated; --drop hides them from models.",
+        rich_help_panel=logs.MONEY,
+    ),
 ]
-Review = Annotated[float | None, typer.Option(help="Share of the decisions that people can look at, e.g. 0.1.")]
-Learners = Annotated[str, typer.Option("--learner", help="Learners to try, of s, t, x, r, dr; comma-separated.")]
+Review = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE", help="Share of the decisions that people can look at, e.g. 0.1.", rich_help_panel=logs.MONEY
+    ),
+]
+Through = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="Column without which the outcome never comes, such as a visit; tries the funnel.",
+        rich_help_panel=logs.COLUMNS,
+    ),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -60,18 +68,33 @@ def add_to(app: typer.Typer) -> None:
 def demo(
     dataset: Annotated[str, typer.Argument(help="hillstrom or criteo.")] = "hillstrom",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the results; out/demo or out/criteo.")
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results; out/demo or out/criteo."),
     ] = None,
-    budget: Annotated[float | None, typer.Option(help="Hillstrom: share that can be treated; 0.3.")] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Hillstrom: share that can be treated; 0.3.")
+    ] = None,
     learner: Annotated[
-        str | None, typer.Option(help="Learners to try, of s, t, x, r, dr; x,r,dr, and x for criteo.")
+        str | None, typer.Option(metavar="NAMES", help="Learners to try, of s, t, x, r, dr; x,r,dr, and x for criteo.")
     ] = None,
-    arms: Annotated[str | None, typer.Option(help="Hillstrom: which e-mails, women (the default), men or all.")] = None,
-    value_per_conversion: Annotated[float | None, typer.Option(help="Criteo: what a conversion brings; 20.")] = None,
-    cost_per_contact: Annotated[float | None, typer.Option(help="Criteo: what a contact costs; 0.01.")] = None,
-    segments: Annotated[str | None, typer.Option(help="Criteo: features audited for fairness; f0,f2.")] = None,
-    review: Annotated[float | None, typer.Option(help="Criteo: share of decisions people look at; 0.1.")] = None,
-    resamples: Annotated[int | None, typer.Option(help="Criteo: half-samples behind effect intervals; 10.")] = None,
+    arms: Annotated[
+        str | None, typer.Option(metavar="WHICH", help="Hillstrom: which e-mails, women (the default), men or all.")
+    ] = None,
+    value_per_conversion: Annotated[
+        float | None, typer.Option(metavar="AMOUNT", help="Criteo: what a conversion brings; 20.")
+    ] = None,
+    cost_per_contact: Annotated[
+        float | None, typer.Option(metavar="AMOUNT", help="Criteo: what a contact costs; 0.01.")
+    ] = None,
+    segments: Annotated[
+        str | None, typer.Option(metavar="COLUMNS", help="Criteo: features audited for fairness; f0,f2.")
+    ] = None,
+    review: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Criteo: share of decisions people look at; 0.1.")
+    ] = None,
+    resamples: Annotated[
+        int | None, typer.Option(metavar="COUNT", help="Criteo: half-samples behind effect intervals; 10.")
+    ] = None,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
@@ -80,6 +103,8 @@ def demo(
     Takes the Hillstrom e-mail experiment (where it cannot be had, Thornton's trial of cash incentives), or, as
     `demo criteo`, Criteo's advertising trial, and holds a published claim about its ROAS against the data.
     """
+    from persuadable.study import StudyPlan
+
     mail = {"budget": budget, "arms": arms}
     advertising = {
         "value_per_conversion": value_per_conversion,
@@ -97,13 +122,8 @@ def demo(
             _criteo(out or Path("out/criteo"), {**common, **_given(advertising)})
         elif dataset == "hillstrom":
             _refuse(advertising, dataset)
-            _study(
-                _demo_log(arms or "women"),
-                out or Path("out/demo"),
-                {},
-                budget=0.3 if budget is None else budget,
-                **common,
-            )
+            plan = StudyPlan(budget=0.3 if budget is None else budget, **common)
+            _study(_demo_log(arms or "women"), plan, out or Path("out/demo"))
         else:
             raise ParameterError(f"There is no demo {dataset!r}", remedy="Choose 'hillstrom' or 'criteo'.")
 
@@ -132,13 +152,27 @@ def _criteo(out: Path, choices: dict[str, Any]) -> None:
         warnings.simplefilter("always", UserWarning)
         for study, written, check in run_criteo(log, plan, out):
             console.print(f"[bold]{escaped(check.outcome.capitalize())}[/]")
-            typer.echo(f"{study.treatments[0].ranking}\n\n{check.returns}\n")
+            say(_ranking(study))
+            say(str(check.returns))
             for table in study.archetypes.values():
-                typer.echo(f"{table}\n")
-            console.print(escaped(" ".join(check.sentences())) + "\n")
+                say(str(table))
+            say("\n".join(f"- {sentence}" for sentence in check.sentences()))
             typer.echo(f"  {written.report}\n  {written.card_page}\n")
+            del study  # else it would be held while the next one is made
     _warn(caught)
     typer.echo(f"  {out / 'claim.html'}  the claim, restated\n  {out / 'claim.json'}  its numbers")
+
+
+def _ranking(study: Study) -> str:
+    """How well the held-out people are ranked, a measure a line."""
+    from persuadable.report.words import interval, level, number, p_phrase
+
+    ranking = study.treatments[0].ranking
+    found = (ranking.qini.coefficient, ranking.autoc, *ranking.at_k.values(), ranking.qini.ate)
+    lines = [f"in {study.log.primary} per head, {level(study.plan.alpha)}s, {study.test.n:,} held-out rows"]
+    for e in found:
+        lines.append(f"{e.name:<15}  {number(e.value, 3):>10}  ({interval(*e.interval)}), {p_phrase(e.p_value)}")
+    return "\n".join(lines)
 
 
 def _warn(caught: Iterable[warnings.WarningMessage]) -> None:
@@ -162,59 +196,50 @@ def _demo_log(arms: str) -> DecisionLog:
 
 
 def run(
-    data: Data,
-    action: Action,
-    control: Control,
-    outcome: Annotated[list[str], typer.Option(help="Column to be raised; repeat for more, the first is targeted.")],
+    data: logs.Data,
+    action: logs.Action,
+    control: logs.Control,
+    outcome: Annotated[
+        list[str],
+        typer.Option(metavar="COLUMN", help="Column to be raised; repeat for more, the first is targeted."),
+    ],
     budget: Budget = 0.3,
-    learner: Learners = "x,r,dr",
+    learner: logs.Learners = "x,r,dr",
+    break_even: Annotated[
+        float, typer.Option(metavar="EFFECT", help="Least effect worth an action, in the unit of the outcome.")
+    ] = 0.0,
     out: Out = Path("out/run"),
-    cost: Annotated[
-        str | None,
-        typer.Option(help="Column of what each decision cost, in the unit of the outcome, from which it is taken."),
-    ] = None,
-    propensity: PropensityTold = None,
-    features: FeatureColumns = None,
-    drop: Drop = None,
-    categorical: Categorical = None,
-    unit: Unit = None,
-    time: Time = None,
-    weight: Weight = None,
-    break_even: Annotated[float, typer.Option(help="Least effect worth an action, in the unit of the outcome.")] = 0.0,
     value_per_conversion: ValuePerConversion = None,
     cost_per_contact: CostPerContact = None,
     segments: Segments = None,
     review: Review = None,
-    through: Annotated[
+    propensity: logs.PropensityTold = None,
+    features: logs.FeatureColumns = None,
+    drop: logs.Drop = None,
+    categorical: logs.Categorical = None,
+    through: Through = None,
+    cost: Annotated[
         str | None,
-        typer.Option(help="Column without which the outcome never comes, such as a visit; tries the funnel."),
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of what each decision cost, in the unit of the outcome, from which it is taken.",
+            rich_help_panel=logs.COLUMNS,
+        ),
     ] = None,
-    test_share: TestShare = 0.5,
-    split_by: SplitBy = None,
-    resamples: Resamples = 20,
+    unit: logs.Unit = None,
+    time: logs.Time = None,
+    weight: logs.Weight = None,
+    test_share: logs.TestShare = 0.5,
+    split_by: logs.SplitBy = None,
+    resamples: logs.Resamples = 20,
     seed: Seed = 0,
     threads: Threads = None,
 ) -> None:
     """Your own experiment: a report, every number, a model card and a bundle in one folder."""
+    from persuadable.study import StudyPlan
+
     with refusals():
-        log = read(
-            data,
-            drop=names(drop),
-            action=action,
-            control=control,
-            outcomes=[*outcome, through] if through is not None and through not in outcome else outcome,
-            cost=cost,
-            features=names(features) or None,
-            categorical=names(categorical),
-            unit=unit,
-            time=time,
-            weight=weight,
-            propensity=propensities(propensity),
-        )
-        _study(
-            log,
-            out,
-            _labels(data, log, names(segments)),
+        plan = StudyPlan(
             budget=budget,
             learners=names(learner),
             break_even=break_even,
@@ -230,10 +255,46 @@ def run(
             random_state=seed,
             threads=threads,
         )
+        later = {"action": (action,), "outcome": outcome, "through": (through,), "cost": (cost,), "unit": (unit,)}
+        _require_apart(plan, later)
+        log = logs.read(
+            data,
+            drop=names(drop),
+            action=action,
+            control=control,
+            outcomes=[*outcome, through] if through is not None and through not in outcome else outcome,
+            cost=cost,
+            features=names(features) or None,
+            categorical=names(categorical),
+            unit=unit,
+            time=time,
+            weight=weight,
+            propensity=logs.propensities(propensity),
+        )
+        _study(log, plan, out, _labels(data, log, plan.segments))
+
+
+def _require_apart(plan: StudyPlan, roles: Mapping[str, Sequence[str | None]]) -> None:
+    """Refuse segments that play another role, and a step on the way that is the way's end.
+
+    Raises:
+        ParameterError: naming the option and the column.
+    """
+    for role, columns in roles.items():
+        if twice := [name for name in plan.segments if name in columns]:
+            raise ParameterError(
+                f"--segments names {twice[0]!r}, which --{role} names too",
+                remedy="Name columns of what people were before the decision, such as a region or an age.",
+            )
+    if plan.through is not None and plan.through == roles["outcome"][0]:
+        raise ParameterError(
+            f"--through names {plan.through!r}, the outcome itself",
+            remedy="Name a step on the way to it, such as a visit before a purchase, or leave --through out.",
+        )
 
 
 def _labels(data: Path, log: DecisionLog, wanted: tuple[str, ...]) -> dict[str, NDArray[np.generic]]:
-    """The segments that no model sees, from the file."""
+    """The segments that no model sees, from the file; numbers as floats, which are cut into ranges."""
     from persuadable.log import reading
 
     hidden = [name for name in wanted if name not in log.features.names]
@@ -245,13 +306,15 @@ def _labels(data: Path, log: DecisionLog, wanted: tuple[str, ...]) -> dict[str, 
         raise ParameterError(
             f"There is no column {unknown[0]!r} to segment by", remedy=f"The columns are {frame.columns}."
         )
-    return {name: frame[name].to_numpy() for name in hidden}
+    columns = [frame[name] for name in hidden]
+    return {c.name: (c.cast(float) if c.dtype.is_numeric() else c).to_numpy() for c in columns}
 
 
-def _study(log: DecisionLog, out: Path, labels: Mapping[str, NDArray[np.generic]], **choices: Any) -> None:
-    from persuadable.study import StudyPlan, run_study, write_study
+def _study(
+    log: DecisionLog, plan: StudyPlan, out: Path, labels: Mapping[str, NDArray[np.generic]] | None = None
+) -> None:
+    from persuadable.study import run_study, write_study
 
-    plan = StudyPlan(**choices)
     typer.echo(f"\n{log}\n")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -276,15 +339,10 @@ def _say(study: Study, written: Written, warned: Iterable[str]) -> None:
     sentences = (sentence for sentence in said.sentences if sentence not in doubts(study))
     console.print("[bold]The decision[/]")
     console.print(escaped(" ".join((said.headline, *sentences))) + "\n", soft_wrap=False)
-    if study.returns is not None:
-        typer.echo(f"{study.returns}\n")
-    for table in study.archetypes.values():
-        typer.echo(f"{table}\n")
-    for part in (study.fairness, study.mitigation, study.review):
+    for part in (study.returns, *study.archetypes.values(), study.fairness, study.mitigation, study.review):
         if part is not None:
-            typer.echo(f"{part}\n")
-    typer.echo(f"  {written.card_page}  the model card, to read")
-    say_where(written)
+            say(str(part))
+    logs.say_where(written)
 
 
 def datasets() -> None:

@@ -67,6 +67,7 @@ class DecisionLog:
     stage: NDArray[np.int16] | None = None
     taken_propensities: Floats | None = None
     name: str = field(default="log")
+    _fingerprint: Fingerprint | None = field(default=None, init=False)  # judging asks for it again and again
 
     @classmethod
     def from_frame(
@@ -310,7 +311,9 @@ class DecisionLog:
     @property
     def fingerprint(self) -> Fingerprint:
         """Which rows these are."""
-        return Fingerprint.of(self.rows)
+        if self._fingerprint is None:
+            object.__setattr__(self, "_fingerprint", Fingerprint.of(self.rows))
+        return self._fingerprint  # type: ignore[return-value]
 
     def take(self, rows: NDArray[Any] | slice) -> DecisionLog:
         """Some of the rows, by index, mask or slice."""

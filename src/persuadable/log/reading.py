@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -128,10 +128,27 @@ def read_file(source: Source) -> tuple[Any, dict[str, Any]]:
     if endings & {".csv", ".tsv"}:
         try:
             separator = "\t" if ".tsv" in endings else ","
+            _require_separator(pl.read_csv(file, separator=separator, n_rows=0).columns, separator, file.name)
             return pl.read_csv(file, separator=separator, infer_schema_length=None), {}
         except (pl.exceptions.PolarsError, OSError) as error:
             raise _unreadable(repr(file.name), error) from error
     raise DataError(f"{file.name!r} is neither CSV nor Parquet", remedy="Name it .csv, .csv.gz, .tsv or .parquet.")
+
+
+def _require_separator(columns: Sequence[str], separator: str, called: str) -> None:
+    """Refuse a file of one column whose head holds what other files are separated by.
+
+    A semicolon often goes with decimal commas, so the file is not read another way by a guess.
+    """
+    told = {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}
+    found = [other for other in told if other != separator and len(columns) == 1 and other in columns[0]]
+    if found:
+        raise DataError(
+            f"{called!r} is separated by {told[found[0]]}, not by {told[separator]}",
+            where="its first line",
+            remedy=f"Save it with {told[separator]}, and decimals with a point; or pass "
+            f"polars.read_csv(…, separator={found[0]!r}, decimal_comma=…) to DecisionLog.from_frame.",
+        )
 
 
 def _read_parquet(source: Any, end: bytes, called: str) -> tuple[Any, dict[str, Any]]:
@@ -180,6 +197,7 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
         )
     if not roles.outcomes:
         raise ParameterError("No outcome was named", remedy="Pass outcomes= with at least one column.")
+    roles = _with_named_tables(frame, roles)
     chosen = _feature_names(roles, frame.columns)
     if strange := [c for c in roles.categorical if c not in chosen]:
         raise ParameterError(
@@ -220,6 +238,43 @@ def from_frame(data: Any, roles: Roles, *, name: str) -> DecisionLog:
             "taken_propensity": roles.taken_propensity or "taken_propensity",
         },
     )
+
+
+def _with_named_tables(frame: Any, roles: Roles) -> Roles:
+    """The roles with the propensities and the eligibility that columns named as by ``DecisionLog.frame`` tell.
+
+    Such columns, ``propensity:<label>`` and ``eligible:<label>``, are no features unless they are named so; what is
+    passed for the role comes first.
+
+    Raises:
+        PropensityError, ActionError: some actions of the log have such a column, and others have none.
+    """
+    found = roles
+    for role, error in (("propensity", PropensityError), ("eligible", ActionError)):
+        columns = {c.removeprefix(f"{role}:"): c for c in frame.columns if c.startswith(f"{role}:")}
+        if not columns or set(columns.values()) & set(roles.features or ()):
+            continue
+        labels = {label_text(value) for value in frame[roles.action].drop_nulls().unique().to_list()}
+        if labels.isdisjoint(columns):
+            continue
+        if getattr(roles, role) is None and roles.taken_propensity is None:
+            if untold := sorted(labels.difference(columns)):
+                raise error(
+                    f"There are columns like {next(iter(columns.values()))!r}, and none for {untold[0]!r}",
+                    remedy=f"Add '{role}:{untold[0]}', pass {role}=, or leave these columns out.",
+                )
+            table: dict[str, Any] = {role: columns}
+            found = replace(found, actions=found.actions or _control_first(tuple(columns), roles.control), **table)
+        found = replace(found, post_treatment=(*found.post_treatment, *columns.values()))
+    return found
+
+
+def _control_first(labels: tuple[str, ...], control: str | int | bool | None) -> tuple[str, ...] | None:
+    """The labels with the control in front; None where it is none of them, which is refused later."""
+    if control is None:
+        return labels
+    first = label_text(control)
+    return (first, *(label for label in labels if label != first)) if first in labels else None
 
 
 def from_arrays(
@@ -339,17 +394,17 @@ def encode_actions(
             )
         texts = [str(names[int(v)]) for v in distinct.tolist()]
     known = list(names) if names is not None else texts
+    if len(known) == 1:
+        raise ActionError(
+            f"Only one arm has rows: all {labels.size} took {known[0]!r}",
+            where=f"column {column!r}",
+            remedy="An effect needs a control and a treated group; pass the rows of both.",
+        )
     if control not in known:
         raise ActionError(
             f"The control label {control!r} does not occur",
             where=f"column {column!r}",
             remedy=f"Pass control= one of {known[:20]}.",
-        )
-    if len(known) == 1:
-        raise ActionError(
-            f"Only one arm has rows: all {labels.size} took {control!r}",
-            where=f"column {column!r}",
-            remedy="An effect needs a control and a treated group; pass the rows of both.",
         )
     actions = Discrete((control, *(t for t in known if t != control)))
     code = np.array([actions.index(t) for t in texts], dtype=np.int16)

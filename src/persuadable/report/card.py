@@ -145,8 +145,25 @@ class ModelCard:
                 remedy="Use None for what is not known.",
             ) from None
 
+    def check(self) -> None:
+        """Hold the card against its published schema.
+
+        Raises:
+            ParameterError: it does not fit, with the place and what is wrong there.
+        """
+        from jsonschema_rs import validator_for
+
+        wrong = next(validator_for(self.schema()).iter_errors(self.to_dict()), None)
+        if wrong is not None:
+            raise ParameterError(
+                f"The card does not fit its schema: {wrong.message}",
+                where=f"model card {self.name!r}, {'.'.join(map(str, wrong.instance_path)) or 'at the top'}",
+                remedy="Mend the part named, so that whoever reads cards by the schema can read this one.",
+            )
+
     def write(self, path: str | Path) -> Path:
-        """Write the card as JSON and return where."""
+        """Write the card as JSON, if it fits its schema, and return where."""
+        self.check()
         target = Path(path)
         target.write_text(self.to_json(), encoding="utf-8")
         return target

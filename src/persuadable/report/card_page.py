@@ -17,6 +17,9 @@ __all__ = ["card_page", "write_card_page"]
 Part = Mapping[str, Any]
 # What the metrics of the page's other sections are about, and those by budget.
 ELSEWHERE = ("budget ", "returns", "archetypes")
+# Parts that a study writes where it was asked to.
+ASKED_FOR = ("economics", "archetypes", "fairness", "review")
+STATUS = {"below": "below what is asked", "met": "as asked", "differs": "they differ", "open": "cannot be told"}
 
 
 def card_page(card: ModelCard) -> str:
@@ -45,6 +48,7 @@ def _content(card: ModelCard) -> ReportContent:
         *_economics(told.get("economics")),
         *_fairness(told.get("fairness")),
         *_review(told.get("review")),
+        *_left_out([part for part in ASKED_FOR if part not in told]),
     )
     rule = told["policy"].get("rule")
     return ReportContent(
@@ -79,7 +83,9 @@ def _data(told: Part) -> Section:
 def _propensity(told: Part) -> str:
     if told.get("constant"):
         return "the same for everybody"
-    return f"{told['clipped_rows']:,} rows clipped at {told['clip']:g}" if told.get("clipped_rows") else ""
+    least = "" if told.get("lowest") is None else f"not below {percent(told['lowest'])}"
+    clipped = f"{told['clipped_rows']:,} rows clipped at {told['clip']:g}" if told.get("clipped_rows") else ""
+    return "; ".join(filter(None, (least, clipped)))
 
 
 def _imbalance(told: Part | None) -> Iterator[Section]:
@@ -126,7 +132,7 @@ def _training(told: Part) -> Iterator[Section]:
 
 
 def _spaced(name: str) -> str:
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace("qini", "Qini")
 
 
 def _plain(value: float | None) -> str | None:
@@ -158,14 +164,20 @@ def _ends(told: Part | None) -> str:
         return "–"
     if told["low"] is None or told["high"] is None:
         return f"{number(told['value'], 3)} (no bounds)"
-    return f"{number(told['value'], 3)} ({interval(told['low'], told['high'])})"
+    return f"{number(told['value'], 3)} ({_whole_line(interval(told['low'], told['high']))})"
+
+
+def _whole_line(text: str) -> str:
+    """Text that no cell breaks: an interval wraps before its bracket, or not at all."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _opportunity(told: Part | None) -> str:
     """A share with its interval; nothing where there are no bounds, for then it is a number by chance."""
     if told is None or told["low"] is None or told["high"] is None:
         return "no bounds" if told else "–"
-    return f"{_whole(told['value'])} ({_whole(told['low'])} to {_whole(told['high'])})"
+    ends = _whole_line(f"{_whole(told['low'])} to {_whole(told['high'])}")
+    return f"{_whole(told['value'])} ({ends})"
 
 
 def _whole(share: float | None) -> str:
@@ -274,24 +286,7 @@ def _fairness(told: Part | None) -> Iterator[Section]:
     if told["alarms"]:
         found = tuple((alarm["code"], alarm["words"]) for alarm in told["alarms"])
         blocks.append(Table(("alarm", "what was found"), found, caption="Alarms"))
-    rows = tuple(
-        (
-            row["segment"],
-            row["group"] + ("" if row["enough"] else " (too few)"),
-            row["rows"],
-            percent(row["selection"]["value"]),
-            _whole(row["impact"]),
-            _ends(row["benefit"]),
-            _opportunity(row["opportunity"]),
-        )
-        for row in told["groups"]
-    )
-    heads = ("segment", "group", "people", "selected", "of highest", "benefit per member", "opportunity")
-    blocks.append(Table(heads, rows, caption="By group"))
-    gaps = tuple((row["segment"], row["group"], _ends(row["gap"])) for row in told["groups"] if row["gap"] is not None)
-    if gaps:
-        told_of = ("segment", "group", "realised less predicted effect")
-        blocks.append(Table(told_of, gaps, caption="Do predicted effects come true alike?"))
+    blocks += [_selection(told), _widest(told), _served(told)]
     if "mitigation" in told:
         floor = told["mitigation"]
         blocks.append(
@@ -299,6 +294,80 @@ def _fairness(told: Part | None) -> Iterator[Section]:
             f"{told['outcome']} per head, of a gain of {_ends(floor['gain'])}."
         )
     yield Section("Fairness", tuple(blocks), "Are groups treated and served alike?")
+
+
+def _selection(told: Part) -> Table:
+    rows = tuple(
+        (
+            row["segment"],
+            row["group"] + ("" if row["enough"] else " (too few)"),
+            row["rows"],
+            f"{percent(row['selection']['value'])} ({_shares(row['selection'])})",
+            percent(row["parity_difference"]),
+            _whole(row["impact"]),
+        )
+        for row in told["groups"]
+    )
+    return Table(
+        ("segment", "group", "people", "selected", "less the highest", "of the highest"),
+        rows,
+        caption="Whom the policy selects",
+        note="Less the highest rate: the statistical parity difference. Of the highest: the disparate impact, asked to "
+        f"be at least {percent(told['threshold'], 0)}.",
+    )
+
+
+def _widest(told: Part) -> Table | str:
+    """The widest gap of each segment in each measure, its interval simultaneous with all others."""
+    found: dict[tuple[str, str], Part] = {}
+    for row in told["disparities"]:
+        key = row["segment"], row["measure"]
+        if key not in found or row["difference"]["value"] < found[key]["difference"]["value"]:
+            found[key] = row
+    if not found:
+        return "No two groups are large enough to be compared."
+    rows = tuple(
+        (
+            row["segment"],
+            row["measure"],
+            f"{row['group']} less {row['against']}",
+            _ends(row["difference"]),
+            _opportunity(row["ratio"]),
+            STATUS[row["status"]],
+        )
+        for row in found.values()
+    )
+    return Table(
+        ("segment", "measure", "groups", "difference", "ratio", "verdict"),
+        rows,
+        caption="The widest gap in each measure",
+        note="These intervals hold all together. A ratio is asked of selection and of opportunity.",
+    )
+
+
+def _served(told: Part) -> Table:
+    rows = tuple(
+        (
+            row["segment"],
+            row["group"],
+            _ends(row["benefit"]),
+            _opportunity(row["opportunity"]),
+            _ends(row["gap"]),
+            _ends(row["slope"]),
+        )
+        for row in told["groups"]
+    )
+    return Table(
+        ("segment", "group", "benefit per member", "opportunity", "realised less predicted", "slope"),
+        rows,
+        caption="Whom it serves, and whether predictions come true alike",
+        note=f"Benefit: {told['outcome']} per member over treating nobody. Opportunity: of the effect there is in the "
+        "group, the share the policy reaches. A slope of 1 says predicted differences come true in full.",
+    )
+
+
+def _shares(told: Part) -> str:
+    return _whole_line(f"{percent(told['low'])} to {percent(told['high'])}")
 
 
 def _review(told: Part | None) -> Iterator[Section]:
@@ -310,9 +379,18 @@ def _review(told: Part | None) -> Iterator[Section]:
             ("People can look at", percent(told["load"]), "of the decisions"),
         )
     )
+    meanings = told["meanings"]
     table = Table(
-        ("reason", "decisions"), tuple(told["reasons"].items()), caption="Reasons; a decision can have several"
+        ("reason", "decisions", "what it says"),
+        tuple((code, count, meanings.get(code, "")) for code, count in told["reasons"].items()),
+        caption="Reasons; a decision can have several",
     )
     yield Section(
         "Review", (facts, told["rule"], table, f"Overrides: {told['overrides']}"), "Which decisions do people make?"
     )
+
+
+def _left_out(parts: list[str]) -> Iterator[Section]:
+    """What a card could say and this one does not, so that nobody looks for it."""
+    if parts:
+        yield Section("Not looked at", (f"This study was not asked about: {', '.join(parts)}.",))

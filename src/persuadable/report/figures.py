@@ -30,12 +30,13 @@ from persuadable.value import (
     RankingReport,
     Stability,
 )
+from persuadable.value.paths.result import AVERAGE
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
     import polars as pl
 
-__all__ = ["calibration_figure", "figure", "figure_data", "gains_figure"]
+__all__ = ["budget_line", "calibration_figure", "figure", "figure_data", "gains_figure"]
 
 # Budgets, estimates at each by what they are gains over, and alpha.
 Gains = tuple[NDArray[np.float64], dict[str, list[Estimate]], float]
@@ -192,8 +193,7 @@ def _(result: BudgetPath) -> go.Figure:
 
     lines = [line(result.name, result, True)]
     for place, (name, path) in enumerate(result.baselines.items()):
-        single = name.startswith("only ")
-        lines.append(line(name, path, False, colour=PALETTE[1 + place % 5] if single else MUTED, dash="dash"))
+        lines.append(line(name, path, False, colour=_beside(name, place), dash="dash"))
     return curves(
         lines,
         x="budget per head" if result.cost_outcome is None else f"budget per head, in {result.cost_outcome}",
@@ -203,6 +203,20 @@ def _(result: BudgetPath) -> go.Figure:
     )
 
 
+def _beside(name: str, place: int) -> str:
+    """The colour of what stands beside a path, the same in every figure of it."""
+    return MUTED if name == AVERAGE else PALETTE[1 + place % 5]
+
+
+def budget_line(drawn: go.Figure, budget: float) -> go.Figure:
+    """Mark the budget that was chosen on a figure of budgets, by a vertical line with its amount."""
+    drawn.add_vline(x=budget, line={"color": INK, "width": 1.3, "dash": "dot"})
+    drawn.add_annotation(
+        x=budget, y=1, yref="paper", yanchor="bottom", text=f"budget {budget:.4g}", showarrow=False, font={"color": INK}
+    )
+    return drawn
+
+
 def gains_figure(result: BudgetValues | BudgetPath) -> go.Figure:
     """Paired differences by budget: the policy less drawing by lot and other rankings, a path less those beside it."""
     asked, against, said = _path_gains(result) if isinstance(result, BudgetPath) else _share_gains(result)
@@ -210,10 +224,12 @@ def gains_figure(result: BudgetValues | BudgetPath) -> go.Figure:
     reach = float(asked[-1] - asked[0]) if path else 1.0
     lines = []
     for place, (name, estimates) in enumerate(against.items()):
-        ends = np.array([e.interval for e in estimates])
+        ends, colour = np.array([e.interval for e in estimates]), _beside(name, place) if path else None
         nudge = 0.008 * reach * (place - (len(against) - 1) / 2)
         lines.append(
-            Series(f"over {name}", asked + nudge, np.array([e.value for e in estimates]), ends[:, 0], ends[:, 1])
+            Series(
+                f"over {name}", asked + nudge, np.array([e.value for e in estimates]), ends[:, 0], ends[:, 1], colour
+            )
         )
     drawn = intervals_along(
         lines,

@@ -14,13 +14,15 @@ from persuadable.design import Balance
 from persuadable.design.propensity import Propensity
 from persuadable.log import DecisionLog
 from persuadable.policies import ARCHETYPES
+from persuadable.policies.review import REASONS
 from persuadable.report import Metric, ModelCard
 from persuadable.report.words import percent
 from persuadable.study import words
 from persuadable.study.result import Study
 from persuadable.value import ArchetypeRow, Estimate, Fairness, GroupFairness, PolicyReturns, Ratio, ReturnsGain
+from persuadable.value.fair.disparity import Disparity
 
-__all__ = ["data_facts", "made_by", "metrics", "model_card", "propensity_facts"]
+__all__ = ["data_facts", "imbalance_facts", "made_by", "metrics", "model_card", "propensity_facts"]
 
 OVERRIDES = "Logged with propensity 1, with who and why; kept out of learning."
 MONEY = ("spend", "incremental_conversions", "attributed_conversions", "came_anyway", "profit")
@@ -58,7 +60,7 @@ def model_card(study: Study) -> ModelCard:
     return ModelCard(
         name=f"{chosen.name} on {log.name}",
         data=data_facts(log, study.train, study.test, study.balance),
-        imbalance=_imbalance(study),
+        imbalance=imbalance_facts(log, study.test, log.primary, rare=study.presets.rare is not None),
         training={
             "trees": study.presets.settings(),
             "half_samples": plan.n_resamples,
@@ -125,13 +127,20 @@ def made_by(seed: int) -> dict[str, Any]:
     return {"persuadable": __version__, "python": platform.python_version(), "seed": seed}
 
 
-def _imbalance(study: Study) -> dict[str, Any]:
-    log, test = study.log, study.test
-    binary = log.is_binary(log.primary)
-    share = float(np.average(log.outcome(), weights=log.weight)) if binary else None
+def imbalance_facts(log: DecisionLog, test: DecisionLog, outcome: str, *, rare: bool) -> dict[str, Any]:
+    """What a card says of how rare an outcome is and how uneven the arms are.
+
+    Args:
+        log: all rows.
+        test: those held out.
+        outcome: what is to be raised.
+        rare: whether rare-outcome settings were used.
+    """
+    y, binary = log.outcome(outcome), log.is_binary(outcome)
+    share = float(np.average(y, weights=log.weight)) if binary else None
     return {
-        "outcome": log.primary,
-        "rare": study.presets.rare is not None,
+        "outcome": outcome,
+        "rare": rare,
         "positive_share": share,
         "negatives_per_positive": (1 - share) / share if share else None,
         "arms": [
@@ -139,7 +148,7 @@ def _imbalance(study: Study) -> dict[str, Any]:
                 "action": label,
                 "share": float(np.average(log.action == a, weights=log.weight)),
                 "held_out_rows": int((test.action == a).sum()),
-                "held_out_positives": int(((test.action == a) & (test.outcome() != 0)).sum()),
+                "held_out_positives": int(((test.action == a) & (test.outcome(outcome) != 0)).sum()),
             }
             for a, label in enumerate(log.actions)
         ],
@@ -211,7 +220,11 @@ def _fairness(study: Study) -> dict[str, Any]:
     told = {name: getattr(audit, name) for name in ("outcome", "method", "threshold", "min_size", "alpha")}
     told |= {
         "comparisons": audit.comparisons,
-        "groups": [_group(row) for row in audit.groups],
+        "groups": [
+            _group(row, apart)
+            for row, apart in zip(audit.groups, audit.frame()["parity_difference"].to_list(), strict=True)
+        ],
+        "disparities": [_disparity(found) for found in audit.disparities],
         "alarms": _alarms(audit),
     }
     floor = study.mitigation
@@ -220,7 +233,7 @@ def _fairness(study: Study) -> dict[str, Any]:
     return told
 
 
-def _group(row: GroupFairness) -> dict[str, Any]:
+def _group(row: GroupFairness, apart: float) -> dict[str, Any]:
     return {
         "segment": row.segment,
         "group": row.group,
@@ -229,10 +242,21 @@ def _group(row: GroupFairness) -> dict[str, Any]:
         "enough": row.enough,
         "selection": _bounds(row.selection),
         "impact": row.impact,
+        "parity_difference": apart,
         "benefit": _bounds(row.benefit),
         "opportunity": _bounds_or_none(row.opportunity),
         "gap": _bounds_or_none(row.gap),
+        "slope": _bounds_or_none(row.slope),
     }
+
+
+def _disparity(found: Disparity) -> dict[str, Any]:
+    ratio = None
+    if found.ratio is not None and found.ratio_interval is not None and math.isfinite(found.ratio):
+        low, high = (float(end) if math.isfinite(end) else None for end in found.ratio_interval)
+        ratio = {"value": float(found.ratio), "low": low, "high": high}
+    told = {name: getattr(found, name) for name in ("segment", "measure", "group", "against", "status")}
+    return told | {"difference": _bounds(found.difference), "ratio": ratio}
 
 
 def _alarms(audit: Fairness) -> list[dict[str, Any]]:
@@ -251,5 +275,6 @@ def _review(study: Study) -> dict[str, Any]:
         "rule": str(review),
         "queued": queue.share,
         "reasons": queue.reasons,
+        "meanings": {code: REASONS[code] for code in queue.reasons},
         "overrides": OVERRIDES,
     }

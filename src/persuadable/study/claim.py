@@ -18,7 +18,7 @@ from persuadable.value.estimate import normal_quantile
 from persuadable.value.ope.ratio import fieller
 from persuadable.value.policy_value import random_like
 
-__all__ = ["PUBLISHED", "ClaimCheck", "RoasClaim", "check_claim"]
+__all__ = ["PUBLISHED", "ClaimCheck", "RoasClaim", "check_claim", "factor_of"]
 
 ALL = "treat all"
 
@@ -91,14 +91,16 @@ class ClaimCheck:
     thin: str | None
 
     @property
-    def finding(self) -> Literal["contradicted", "not ruled out"]:
+    def finding(self) -> Literal["contradicted", "not ruled out", "surpassed"]:
         """What the data say of the claim, read as one about incremental ROAS."""
-        return "not ruled out" if self.factor.holds(self.claim.factor) else "contradicted"
+        if self.factor.holds(self.claim.factor):
+            return "not ruled out"
+        return "surpassed" if self._bounded and self.factor.limits[0] > self.claim.factor else "contradicted"
 
     @property
     def better(self) -> bool:
         """Whether targeting is shown to raise incremental ROAS at all."""
-        return self.factor.shape == "interval" and self.factor.limits[0] > 1.0
+        return self._bounded and self.factor.limits[0] > 1.0
 
     def sentences(self) -> tuple[str, ...]:
         """The claim restated, one finding a sentence."""
@@ -110,7 +112,7 @@ class ClaimCheck:
             f"For {self.outcome}: the {percent(kept, 0)} ranked highest hold {share} of what treating everybody "
             f"brings, so cutting {percent(self.claim.cut, 0)} of the spend multiplies incremental ROAS by "
             f"{_told(self.factor)}. The claim needs {number(self.claim.factor, 3)}, which is {self.finding}"
-            + ("." if self.better else "; a factor of 1, no gain at all, is not ruled out either."),
+            + ("; a factor of 1, no gain at all, is not ruled out." if self.factor.holds(1.0) else "."),
             f"With {money.value_per_conversion:g} for one {self.outcome} and {money.cost_per_contact:g} for a contact, "
             f"incremental ROAS is {_told(everybody.incremental_roas)} for everybody and "
             f"{_told(own.incremental_roas)} for the {percent(kept, 0)}; attributed ROAS, which counts what would have "
@@ -128,7 +130,7 @@ class ClaimCheck:
         gain, money = self.returns.over(ALL), self.returns.economics
         level, even = gain.marginal_roas, money.break_even_roas
         low, high = gain.profit.interval
-        changes = f"{money.money(gain.profit.value)} ({money.money(low)} to {money.money(high)})"
+        changes = money.amounts(gain.profit.value, low, high)
         verdict = (
             "cutting it saved money"
             if low > 0
@@ -150,7 +152,7 @@ class ClaimCheck:
         )
         return (
             "Against contacting those likeliest to convert, for the same spend, profit changes by "
-            f"{money.money(gain.profit.value)} ({money.money(low)} to {money.money(high)}): {verdict}."
+            f"{money.amounts(gain.profit.value, low, high)}: {verdict}."
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -216,12 +218,12 @@ def check_claim(study: Study, claim: RoasClaim = PUBLISHED) -> ClaimCheck:
         value=against.policy.estimate,
         gain=against.difference,
         returns=told,
-        factor=_factor(told, study.plan.alpha),
+        factor=factor_of(told, study.plan.alpha),
         thin=thin(study),
     )
 
 
-def _factor(told: Returns, alpha: float) -> Ratio:
+def factor_of(told: Returns, alpha: float) -> Ratio:
     """Incremental ROAS of the policy over that of treating all."""
     own, everybody = told.rows[0], told[ALL]
     a, b = own.incremental_conversions, everybody.incremental_conversions

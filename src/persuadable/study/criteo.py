@@ -18,7 +18,7 @@ from persuadable.report.words import interval, number, percent
 from persuadable.study.claim import ALL, PUBLISHED, ClaimCheck, RoasClaim, check_claim
 from persuadable.study.plan import StudyPlan
 from persuadable.study.result import Study
-from persuadable.study.run import run_study
+from persuadable.study.run import run_study, with_estimated_propensities
 from persuadable.study.sections import returns_blocks
 from persuadable.study.write import Written, write_study
 from persuadable.value import Estimate, Ratio
@@ -69,7 +69,8 @@ def run_criteo(
 ) -> Iterator[tuple[Study, Written, ClaimCheck]]:
     """Study conversions, then visits, and write both, and the claim beside them.
 
-    Each study is handed over once it is written, and none is kept, so that only one is in memory.
+    Each study is handed over once it is written, and none is kept: let go of it before the next, and only one is in
+    memory.
 
     Args:
         log: with the outcomes "conversion" and "visit"; its features are shared, not copied.
@@ -79,6 +80,8 @@ def run_criteo(
     """
     folder = Path(out)
     worth = _worth_of_a_visit(log, plan)
+    if plan.propensity == "estimated":
+        log = with_estimated_propensities(log, plan)  # once: they are the same for every outcome
     plans = {
         CONVERSION: plan,
         VISIT: replace(plan, through=None, value_per_conversion=worth),
@@ -143,6 +146,8 @@ def _verdict(checks: Sequence[ClaimCheck]) -> Verdict:
     needs = f"{number(first.claim.factor, 3)} times the ROAS at {percent(1 - first.claim.cut, 0)} of the spend"
     if first.finding == "contradicted":
         headline, tone = f"Read as incremental, the claim ({needs}) is contradicted by {first.outcome}s.", "bad"
+    elif first.finding == "surpassed":
+        headline, tone = f"Read as incremental, the claim ({needs}) is surpassed in {first.outcome}s.", "good"
     elif first.better:
         headline, tone = f"That targeting raises incremental ROAS is shown; {needs} is not ruled out.", "good"
     else:

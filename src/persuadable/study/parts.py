@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from persuadable.effects import CalibratedEffects, Effects, Learner
 from persuadable.errors import FeatureError
 from persuadable.log import DecisionLog
-from persuadable.policies import BudgetPolicy, Economics, archetypes
+from persuadable.policies import ArchetypeBeliefs, BudgetPolicy, Economics, archetypes
 from persuadable.policies.review import Review, review
 from persuadable.response import ResponseModel
 from persuadable.study.plan import StudyPlan
@@ -21,6 +21,8 @@ from persuadable.value import ArchetypeTable, Fairness, Mitigation, archetype_ta
 __all__ = ["archetypes_of", "fairness_of", "held_out_segments", "mitigation_of", "review_of"]
 
 Vector = NDArray[np.float64]
+
+REVIEW_ROWS = 500_000
 
 
 def held_out_segments(
@@ -59,9 +61,13 @@ def archetypes_of(
     baseline = ResponseModel(
         trees=settings.responses, treated_only=False, engine=plan.engine, random_state=plan.random_state
     ).fit(train.arm(0))
+    beliefs = ArchetypeBeliefs.learn(train, effects, baseline)
     return {
         label: archetype_table(
-            test, archetypes(test, effects, baseline, economics, action=label), mu=mu, alpha=plan.alpha
+            test,
+            archetypes(test, effects, baseline, economics, action=label, beliefs=beliefs),
+            mu=mu,
+            alpha=plan.alpha,
         )
         for label in test.actions.treatments
     }
@@ -104,5 +110,15 @@ def mitigation_of(
 
 
 def review_of(policy: BudgetPolicy, train: DecisionLog, test: DecisionLog, load: float) -> Review:
-    """Which of a policy's decisions go to people, a share ``load`` of them."""
-    return review(policy, test, load, train=train)
+    """Which of a policy's decisions go to people, a share ``load`` of them.
+
+    It is calibrated on at most ``REVIEW_ROWS`` rows of either part, drawn by lot: with so many the share that is queued
+    of all rows is within .001 of the load, and with millions more it would take gigabytes.
+    """
+    return review(policy, _some(test), load, train=_some(train))
+
+
+def _some(log: DecisionLog) -> DecisionLog:
+    if log.n <= REVIEW_ROWS:
+        return log
+    return log.take(np.sort(np.random.default_rng(0).choice(log.n, REVIEW_ROWS, replace=False)))

@@ -35,7 +35,8 @@ class StudyPlan:
         learners: which learners to try, of "s", "t", "x", "r", "dr".
         test_share: share of the rows held out to judge everything, in (0, 1).
         split_by: "row", "unit" or "time"; None is "unit" where units repeat, else "row".
-        propensity: as in ``effects.Learner``.
+        propensity: as in ``effects.Learner``; "estimated" estimates them once, out of fold on the whole log, for
+            learning and judging alike, and takes those of a log that holds estimated ones already.
         break_even: the least effect worth an action, in outcome units; follows from economics where those are given.
         value_per_conversion: what one unit of the primary outcome brings; with ``cost_per_contact`` it asks for
             economics and archetypes. None for neither.

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from persuadable.design import balance
-from persuadable.effects import Effects, Learner, clone, fit_many, out_of_fold_effects
+from persuadable.effects import Effects, Learner, clone, fit_many, out_of_fold_effects, shared
 from persuadable.errors import ParameterError
 from persuadable.log import DecisionLog
 from persuadable.log.views import split_mask
 from persuadable.policies import BudgetPolicy, Policy, RankPolicy, TreatAll, TreatNone
 from persuadable.response import ResponseModel, cross_fit_arms
+from persuadable.study.checks import require_plan
 from persuadable.study.parts import archetypes_of, fairness_of, held_out_segments, mitigation_of, review_of
 from persuadable.study.plan import StudyPlan
 from persuadable.study.presets import Presets, presets
@@ -38,7 +39,7 @@ from persuadable.value import (
 )
 from persuadable.value.policy_value import arm_mean_outcomes, random_like
 
-__all__ = ["run_study"]
+__all__ = ["run_study", "with_estimated_propensities"]
 
 Vector = NDArray[np.float64]
 RESPONSE = "response model"
@@ -64,12 +65,21 @@ def run_study(
         DataError, ParameterError: from the rooms below, naming what is wrong and the remedy.
     """
     plan = plan or StudyPlan()
-    log = _net_of_cost(log if plan.propensity != "estimated" else _with_estimated_propensities(log, plan))
+    require_plan(log, plan, segments or {})
+    log = _net_of_cost(log if plan.propensity != "estimated" else with_estimated_propensities(log, plan))
     first = split_mask(log, 1 - plan.test_share, plan.split_by, np.random.default_rng(plan.random_state))  # type: ignore[arg-type]
     columns = held_out_segments(log, ~first, plan.segments, segments or {})
     train, test = log.take(first), log.take(~first)
+    with shared(train):
+        return _studied(log, train, test, plan, columns)
+
+
+def _studied(
+    log: DecisionLog, train: DecisionLog, test: DecisionLog, plan: StudyPlan, columns: Mapping[str, Any]
+) -> Study:
+    """The study of a log in two parts; ``columns`` are the held-out rows' segments."""
     settings = presets(train)
-    fitted = plan.candidates(settings)
+    fitted = _learning(plan).candidates(settings)
     fit_many(list(fitted.values()), train)
     scores = _out_of_fold_qini(fitted, train, plan.random_state + 1)
     best = max(_telling_apart(fitted, train), key=scores.__getitem__)
@@ -108,11 +118,19 @@ def run_study(
     )
 
 
-def _with_estimated_propensities(log: DecisionLog, plan: StudyPlan) -> DecisionLog:
+def with_estimated_propensities(log: DecisionLog, plan: StudyPlan) -> DecisionLog:
+    """The log with propensities estimated out of fold; as it is where it holds estimated ones already."""
     from persuadable.design import resolve
 
+    if log.propensity_source == "estimated":
+        return log
     found = resolve(log, "estimated", engine=plan.engine, random_state=plan.random_state)
     return log.with_propensities(found.values, "estimated")
+
+
+def _learning(plan: StudyPlan) -> StudyPlan:
+    """The plan for learners: propensities that were estimated for the whole log are theirs too, not estimated anew."""
+    return replace(plan, propensity="known") if plan.propensity == "estimated" else plan
 
 
 def _net_of_cost(log: DecisionLog) -> DecisionLog:
@@ -206,7 +224,7 @@ def _report(
     test: DecisionLog, action: int, effects: Effects, response: ResponseModel, mu: Vector, plan: StudyPlan
 ) -> TreatmentReport:
     effect = effects[:, action]
-    ks = tuple(dict.fromkeys((0.1, 0.2, 0.3, plan.budget)))
+    ks = tuple(sorted({0.1, 0.2, 0.3, plan.budget}))
     judged: dict[str, Any] = {"action": action, "method": "dr", "mu": mu}
     level: dict[str, Any] = {**judged, "alpha": plan.alpha}
     return TreatmentReport(

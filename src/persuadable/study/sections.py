@@ -50,13 +50,14 @@ def returns_blocks(told: Returns) -> tuple[Block, ...]:
 
 
 def _money_facts(told: Returns) -> Facts:
-    own, money = told.rows[0], told.economics.money
+    own, money = told.rows[0], told.economics
+    profit, ends = money.amounts(own.profit.value, *own.profit.interval).removesuffix(")").split(" (")
     facts = [
         ("Incremental ROAS", _number(own.incremental_roas), _ends(own.incremental_roas)),
-        ("Attributed ROAS", _number(own.attributed_roas), "misleading: much of it would have come anyway"),
-        ("Spend", money(own.spend.value), f"on {percent(own.share)} of {told.population:,.0f} people"),
-        ("Profit", money(own.profit.value), " to ".join(money(end) for end in own.profit.interval)),
-        ("Came anyway", _share_anyway(own), f"of the {told.economics.outcome} attributed to the contacts"),
+        ("Attributed ROAS", _number(own.attributed_roas), f"{_ends(own.attributed_roas)}; misleading"),
+        ("Spend", money.money(own.spend.value), f"on {percent(own.share)} of {told.population:,.0f} people"),
+        ("Profit", profit, ends),
+        ("Came anyway", _share_anyway(own), f"of the {told.economics.outcome} that attribution counts"),
     ]
     return Facts(tuple(facts))
 
@@ -232,6 +233,7 @@ def _archetype_rows(table: ArchetypeTable) -> Table:
 
 
 def _mistakes(table: ArchetypeTable) -> Table:
+    alpha = next((row.uplift.alpha for row in table if row.uplift), 0.05)
     rows = tuple(
         (
             row.archetype,
@@ -247,8 +249,9 @@ def _mistakes(table: ArchetypeTable) -> Table:
         rows,
         caption="How far the labels can be believed",
         note="The verdict is about the members' mean: does its whole interval lie where the archetype's effects do? "
-        "Claimed is what the model's own intervals imply, and far too good. Expected, and what members are taken to "
-        "be, put the predictions on the scale of the held-out rows; that is an estimate too, and still too low.",
+        f"All verdicts hold together with {percent(1 - alpha, 0)}, so their intervals are wider than those drawn. "
+        "Claimed is what was learned on the training rows about how far predictions miss. Expected, and what members "
+        "are taken to be, put that on the scale of the held-out rows, with their noise. Both are estimates.",
     )
 
 
@@ -266,7 +269,8 @@ def _profile(table: ArchetypeTable) -> Table:
         ("archetype", "feature", "members", "others", "in std. deviations"),
         rows,
         caption="The features that mark each archetype",
-        note="They mark it; they do not make it.",
+        note="They mark it; they do not make it. Only differences that are certain are shown, over all labels and "
+        "features together.",
     )
 
 

@@ -9,7 +9,7 @@ from persuadable.report.words import interval, level, number, p_phrase, percent
 from persuadable.study.result import Study
 from persuadable.study.run import RESPONSE
 
-__all__ = ["SUSPICIOUS", "THIN", "comparison_doubts", "doubts", "estimand", "limits", "thin", "verdict"]
+__all__ = ["SUSPICIOUS", "THIN", "comparison_doubts", "disbelief", "doubts", "estimand", "limits", "thin", "verdict"]
 
 SUSPICIOUS = 0.01
 """p-value of the balance tests below which the comparison is called into question."""
@@ -18,7 +18,10 @@ THIN = 100
 
 
 def verdict(study: Study) -> Verdict:
-    """The decision: whom to treat, what it brings against drawing lots, and what it rests on."""
+    """The decision: whom to treat, what it brings against drawing lots, and what it rests on.
+
+    Where the comparison itself is in doubt the headline says that, and nothing of who does better.
+    """
     against = study.decision["random"]
     gain, own = against.difference, study.decision.policy
     low, high = gain.interval
@@ -36,25 +39,30 @@ def verdict(study: Study) -> Verdict:
         f"({level(gain.alpha)} of the gain {interval(low, high)}, {p_phrase(gain.p_value)}): "
         f"{number(own.value, 4)} against {number(against.baseline.value, 4)}."
     )
-    doubted = doubts(study)
+    doubted, few = doubts(study), thin(study)
+    if doubted:
+        headline, tone = disbelief(study.balance), "unclear"
+    elif not own.share:
+        headline, tone = "Treat nobody: no effect is predicted to be worth it.", "unclear"
+    elif few is not None:
+        headline = f"So few had {outcome} that this is rough: {headline[0].lower()}{headline[1:]}"
+        tone = "unclear"
     compared = (_against_response(study), _against_all(study), *_money(study))
-    said = (*doubted, gained, *compared, study.policy.explain())
-    return Verdict(headline, said, "unclear" if doubted else tone)  # type: ignore[arg-type]
+    said = (*doubted, *(() if few is None else (few,)), gained, *compared, study.policy.explain())
+    return Verdict(headline, said, tone)  # type: ignore[arg-type]
 
 
 def _against_response(study: Study) -> str:
     gain = study.decision[RESPONSE].difference
     low, high = gain.interval
-    said = f"{number(gain.value, 3)} {study.log.primary} per head ({interval(low, high)})"
+    said = f"{number(abs(gain.value), 3)} {study.log.primary} per head"
+    against = "Against treating those likeliest to respond, the ranking of a non-causal model,"
     if low > 0:
-        return f"It also beats treating those likeliest to respond, the ranking of a non-causal model, by {said}."
+        return f"{against} it brings {said} more ({interval(low, high)})."
     if high < 0:
-        worse = f"{number(-gain.value, 3)} {study.log.primary} per head ({interval(-high, -low)})"
-        return f"Treating those likeliest to respond, the ranking of a non-causal model, does better, by {worse}."
-    return (
-        "Against treating those likeliest to respond, the ranking of a non-causal model, "
-        f"the difference is within chance: {said}."
-    )
+        return f"{against} it brings {said} less ({interval(-high, -low)})."
+    sign = "−" if gain.value < 0 else ""
+    return f"{against} the difference is within chance: {sign}{said} ({interval(low, high)})."
 
 
 def _against_all(study: Study) -> str:
@@ -71,16 +79,15 @@ def _money(study: Study) -> tuple[str, ...]:
     """What the policy earns, where economics were given."""
     if study.returns is None:
         return ()
-    own, money = study.returns.rows[0], study.returns.economics.money
+    own, money = study.returns.rows[0], study.returns.economics
     if own.incremental_roas is None:
         return ("Nobody is worth a contact, so nothing is spent.",)
     bounded = own.incremental_roas.shape == "interval"
     ends = interval(*own.incremental_roas.interval) if bounded else "no bounds"
-    low, high = (money(end) for end in own.profit.interval)
     return (
         f"Its incremental ROAS is {number(own.incremental_roas.value, 3)} ({ends}), and for "
-        f"{study.returns.population:,.0f} people it spends {money(own.spend.value)} for a profit of "
-        f"{money(own.profit.value)} ({low} to {high}).",
+        f"{study.returns.population:,.0f} people it spends {money.money(own.spend.value)} for a profit of "
+        f"{money.amounts(own.profit.value, *own.profit.interval)}.",
     )
 
 
@@ -136,6 +143,16 @@ def comparison_doubts(log: DecisionLog, balance: Balance) -> tuple[str, ...]:
             "Until then effects may be biased."
         )
     return tuple(found)
+
+
+def disbelief(balance: Balance) -> str:
+    """The headline of a study whose comparison is in doubt."""
+    what = (
+        "the arms differ by more than chance"
+        if balance.p_value < SUSPICIOUS
+        else "the shares of the arms are not those the propensities imply"
+    )
+    return f"Not to be believed yet: {what}."
 
 
 def limits(study: Study) -> tuple[str, ...]:

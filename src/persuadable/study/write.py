@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -38,7 +39,7 @@ from persuadable.study.result import Study, TreatmentReport
 from persuadable.study.sections import archetype_sections, economics_sections, fairness_sections, review_sections
 from persuadable.value import Estimate
 
-__all__ = ["Written", "model_card", "report_content", "write_study"]
+__all__ = ["Written", "model_card", "report_content", "write_metrics", "write_study"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,23 @@ class Written:
         report: the HTML report.
         metrics: every number with its interval, JSON.
         card: the model card, JSON.
+        card_page: the model card as a page.
         bundle: the folder to decide with.
-        card_page: the model card as a page; None where none was written.
     """
 
     report: Path
     metrics: Path
     card: Path
+    card_page: Path
     bundle: Path
-    card_page: Path | None = None
+
+    @classmethod
+    def into(cls, out: str | PathLike[str]) -> Written:
+        """The places within a folder, which is made if absent."""
+        folder = Path(out)
+        folder.mkdir(parents=True, exist_ok=True)
+        named = ("report.html", "metrics.json", "model_card.json", "model_card.html", "bundle")
+        return cls(*(folder / name for name in named))
 
 
 def write_study(study: Study, out: str | PathLike[str]) -> Written:
@@ -66,26 +75,23 @@ def write_study(study: Study, out: str | PathLike[str]) -> Written:
     Raises:
         BundleError: ``out/bundle`` holds something that is not a bundle.
     """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    card = model_card(study)
-    written = Written(
-        report=folder / "report.html",
-        metrics=folder / "metrics.json",
-        card=folder / "model_card.json",
-        bundle=folder / "bundle",
-        card_page=write_card_page(card, folder / "model_card.html"),
-    )
+    card, written = model_card(study), Written.into(out)
+    card.write(written.card)
+    write_card_page(card, written.card_page)
     parts = (study.learner, study.policy, study.log, card.to_dict(), evaluation(study))
     Bundle.build(*parts, review=study.review).save(written.bundle)
-    card.write(written.card)
-    document = [metric_json(where, estimate) for where, estimate in metrics(study)]
-    written.metrics.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_metrics(metrics(study), written.metrics)
     write_report(report_content(study), written.report)
     return written
 
 
-def metric_json(where: str, estimate: Estimate) -> dict[str, Any]:
+def write_metrics(found: Iterable[tuple[str, Estimate]], path: Path) -> None:
+    """Every estimate, with what it is about, as JSON."""
+    document = [_plain(where, estimate) for where, estimate in found]
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _plain(where: str, estimate: Estimate) -> dict[str, Any]:
     """One estimate as JSON values."""
     low, high = estimate.interval
     return {

@@ -8,37 +8,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from persuadable.errors import ActionError, DataError, OutcomeError, ParameterError
+from persuadable.errors import ActionError, OutcomeError, ParameterError
 from persuadable.log import DecisionLog
 from persuadable.policies import AllocationPolicy
 from persuadable.report.words import number, percent
 
-__all__ = ["look_at_budget", "look_at_costs", "require_descriptions", "require_stated"]
+__all__ = ["look_at_budget", "look_at_costs", "require_stated"]
 
-MANY = 50
-"""Categories up to which a feature is taken to describe people, however few rows there are."""
 FEW = 0.01
 """Share of people with an offer below which the budget is called too small to be meant."""
-
-
-def require_descriptions(log: DecisionLog) -> None:
-    """Refuse a category with nearly a value of its own for every row, such as a customer's number.
-
-    Raises:
-        DataError: more than half as many categories as rows, and more than ``MANY``.
-    """
-    for i, column in enumerate(log.features.columns):
-        if len(column.categories) <= max(MANY, log.n / 2):
-            continue
-        codes = log.features.values[:, i]
-        found = len(np.unique(codes[~np.isnan(codes)]))
-        if found > max(MANY, log.n / 2):
-            raise DataError(
-                f"Column {column.name!r} has {found:,} values in {log.n:,} rows: it names people rather than "
-                "describes them",
-                where="run_offers",
-                remedy=f"Pass --unit {column.name} or --drop {column.name} (unit= / leave it out of features=).",
-            )
 
 
 def require_stated(cost: Mapping[str, float], log: DecisionLog) -> None:

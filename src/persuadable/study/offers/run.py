@@ -20,7 +20,8 @@ from persuadable.log import DecisionLog
 from persuadable.policies import AllocationPolicy, Policy, TreatAll, TreatNone
 from persuadable.policies.allocation.sensitivity import Robustness, robustness
 from persuadable.response import cross_fit_arms
-from persuadable.study.offers.checks import look_at_budget, look_at_costs, require_descriptions, require_stated
+from persuadable.study.checks import require_descriptions
+from persuadable.study.offers.checks import look_at_budget, look_at_costs, require_stated
 from persuadable.study.offers.plan import OfferPlan
 from persuadable.study.offers.result import Head, Heads, OfferStudy
 from persuadable.study.plan import NUISANCE

@@ -7,7 +7,7 @@ import re
 from persuadable.report import Verdict
 from persuadable.report.words import interval, level, number, p_phrase, percent
 from persuadable.study.offers.result import OfferStudy
-from persuadable.study.words import SUSPICIOUS, comparison_doubts
+from persuadable.study.words import comparison_doubts, disbelief
 from persuadable.value import Estimate
 from persuadable.value.paths.result import AVERAGE
 
@@ -29,7 +29,7 @@ def verdict(study: OfferStudy) -> Verdict:
     )
     headline = f"Choosing the offer for each person {judged} spending as much without knowing who they are."
     if doubted:
-        headline, tone = f"Not to be believed yet: {_doubt(study)}.", "unclear"
+        headline, tone = disbelief(study.balance), "unclear"
     said = (
         *doubted,
         *_brings(study),
@@ -50,13 +50,6 @@ def bullets(said: Verdict) -> str:
 def _explained(study: OfferStudy) -> tuple[str, ...]:
     """The policy in words, by sentence, without that it offers nothing, which the headline says."""
     return tuple(re.split(r"(?<=\.) (?=[A-Z])", study.policy.explain().removeprefix("Offer nothing. ")))
-
-
-def _doubt(study: OfferStudy) -> str:
-    """What is wrong with the comparison, in a clause."""
-    if study.balance.p_value < SUSPICIOUS:
-        return "the arms differ by more than chance"
-    return "the shares of the arms are not those the propensities imply"
 
 
 def _against_single(study: OfferStudy) -> tuple[str, ...]:

@@ -1,14 +1,12 @@
-"""The folder a study of offers leaves: report.html, metrics.json, model_card.json and bundle/."""
+"""The folder a study of offers leaves: report.html, metrics.json, model_card.json and .html, and bundle/."""
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 from persuadable import __version__
 from persuadable.bundle import Bundle
@@ -22,16 +20,20 @@ from persuadable.report import (
     balance_table,
     decision_table,
     estimate_table,
+    figure,
     gains_figure,
     plot,
+    write_card_page,
     write_report,
 )
 from persuadable.report.content import Block
+from persuadable.report.figures import budget_line
 from persuadable.report.words import interval, number, percent
-from persuadable.study.card import data_facts, made_by, propensity_facts
+from persuadable.study.card import data_facts, imbalance_facts, made_by, propensity_facts
 from persuadable.study.offers import words
 from persuadable.study.offers.result import OfferStudy
-from persuadable.study.write import Written, metric_json
+from persuadable.study.presets import COMMON
+from persuadable.study.write import Written, write_metrics
 from persuadable.value import Estimate
 from persuadable.value.paths.result import AVERAGE
 
@@ -39,19 +41,16 @@ __all__ = ["offer_card", "offer_report", "write_offers"]
 
 
 def write_offers(study: OfferStudy, out: str | PathLike[str]) -> Written:
-    """Write the four results into a folder, made if absent; earlier results there are replaced.
+    """Write the results into a folder, made if absent; earlier results there are replaced.
 
     Raises:
         BundleError: ``out/bundle`` holds something that is not a bundle.
     """
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    card = offer_card(study)
-    written = Written(folder / "report.html", folder / "metrics.json", folder / "model_card.json", folder / "bundle")
-    Bundle.build(study.value_head, study.policy, study.train, card.to_dict()).save(written.bundle)
+    card, written = offer_card(study), Written.into(out)
     card.write(written.card)
-    document = [metric_json(where, estimate) for where, estimate in metrics(study)]
-    written.metrics.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_card_page(card, written.card_page)
+    Bundle.build(study.value_head, study.policy, study.train, card.to_dict()).save(written.bundle)
+    write_metrics(metrics(study), written.metrics)
     write_report(offer_report(study), written.report)
     return written
 
@@ -64,15 +63,15 @@ def metrics(study: OfferStudy) -> Iterator[tuple[str, Estimate]]:
     if study.spend is not None:
         yield "policy's spend", study.spend
     for point in study.path.points:
-        yield f"gain at {number(point.budget, 3)} per head", point.gain
+        yield "budget path", point.gain
     if study.path.full > 0.0:
         yield "mean over budgets", study.path.area()
         for name in study.path.baselines:
             yield "mean over budgets", study.path.area_difference(name)
     for each in study.heads.criteria:
-        yield f"{each.head} head, {each.action}: true less predicted", each.bias
+        yield f"{each.head} head, {each.action}", each.bias
         if each.line is not None:
-            yield f"{each.head} head, {each.action}: slope", each.line.slope
+            yield f"{each.head} head, {each.action}", each.line.slope
     for name, estimate in study.others.items():
         yield f"policy less nobody on {name}", estimate
 
@@ -84,6 +83,14 @@ def offer_card(study: OfferStudy) -> ModelCard:
     return ModelCard(
         name=f"{chosen.name} on {log.name}",
         data=data_facts(log, study.train, study.test, study.balance),
+        imbalance=imbalance_facts(log, study.test, study.value, rare=False),
+        training={
+            "trees": COMMON.settings(),
+            "half_samples": plan.n_resamples,
+            "test_share": plan.test_share,
+            "split_by": plan.split_by,
+            "chosen_by": "the gain over the budgets, out of fold on the training rows",
+        },
         estimand=words.estimand(study),
         learners=tuple(
             {"name": each.name, "chosen": each.chosen, "out_of_fold_gain_on_training_rows": each.score}
@@ -176,11 +183,11 @@ def _budgets(study: OfferStudy) -> Section:
     areas = [path.area(), *(path.area_difference(name) for name in sorted(path.baselines, key=_placing(study)))]
     note = f"{AVERAGE}: the best mix of offers for anybody who cannot tell people apart."
     blocks: tuple[Block, ...] = (
-        plot(path),
+        plot(path, drawn=budget_line(figure(path), study.budget)),
         plot(
             path,
             "What choosing by person adds at each budget to what stands beside it.",
-            drawn=gains_figure(path),
+            drawn=budget_line(gains_figure(path), study.budget),
         ),
         estimate_table(areas, "Averaged over all budgets", note),
     )
