@@ -376,6 +376,27 @@ def faults() -> str:
     )
 
 
+def reviews() -> str:
+    """The queue of reviews while workers were killed, and while several people claimed one case."""
+    found = load("FAULTS")
+    rows = [
+        (
+            f"{f['reviewers']} who work the queue, {f['database']}",
+            *(f[what] for what in ("kills", "cases", "decided by people", "lost", "doubled")),
+        )
+        for f in found["reviews"]
+    ]
+    for f in found["claims"]:
+        people, decided = f["people at once"], f["decisions made"]
+        who = f"{people} who claim the same case, {f['database']}: one has it, {people - 1} are told who"
+        doubled = f["cases with another number of winners than one"]
+        rows.append((who, f["workers killed meanwhile"], f["cases"], decided, f["cases"] - decided, doubled))
+    return table(
+        ("people at work", "workers killed", "cases", "decided by people", "lost", "doubled"),
+        [(who, *(f"{n:,}" for n in numbers)) for who, *numbers in rows],
+    )
+
+
 def budgets() -> str:
     """Races for the last places of a budget."""
     return table(
@@ -424,6 +445,7 @@ FIGURES: dict[str, Callable[[], str]] = {
     "batches": batches,
     "memory": memory,
     "faults": faults,
+    "reviews": reviews,
     "budgets": budgets,
     "criteo_scale": criteo_scale,
 }
