@@ -44,7 +44,11 @@ WORLDS = {
     "nobody moved": (RandomisedTrial("none", base_rate=0.1), 20_000, 0.03),
 }
 # Conversion rate, rows to learn from, and the break-even effect; 85% treated.
-ADS = {"ads, 2% convert": (0.02, 200_000, 0.0125), "ads, 0.294% convert": (0.00294, 1_000_000, 0.002)}
+ADS = {
+    "ads, 2% convert": (0.02, 200_000, 0.0125),
+    "ads, 2% convert, few rows": (0.02, 60_000, 0.0125),
+    "ads, 0.294% convert": (0.00294, 1_000_000, 0.002),
+}
 BY_TYPE, BY_ECONOMICS = "the world's own types", "the economics' thresholds on true effect and baseline"
 
 
@@ -202,8 +206,9 @@ def tell(found: list[Labelled], tables: list[Confusion] = ()) -> None:  # type: 
 def check(found: list[Labelled]) -> None:
     """What the documents say of it.
 
-    With beliefs, what is true is below three times what is claimed: 2.9 times in one log of the advertising world,
-    below 1.4 times in all others. Small groups are judged with their chance.
+    With beliefs, at most three times as many Persuadables and Do-Not-Disturbs are wrong as claimed: 2.9 times in one
+    log of the advertising world, below 1.4 times in all others. Small groups are judged with their chance. Sure Things
+    of the advertising world are wrong far more often than claimed, as docs/archetypes.md says.
     """
     for row in found:
         if not row.beliefs or row.archetype not in ("Persuadable", "Do-Not-Disturb"):
