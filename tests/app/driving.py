@@ -28,8 +28,10 @@ __all__ = [
     "free_port",
     "go",
     "page_of",
+    "press",
     "service",
     "serving",
+    "settled",
     "wait_for",
 ]
 
@@ -141,11 +143,22 @@ def cells(page: Page, table: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in read}
 
 
+def settled(page: Page) -> None:
+    """Wait until no run of the page is under way: what is pressed in between may be lost."""
+    expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+
+
+def press(page: Page, label: str) -> None:
+    """Press a button, once the page has settled."""
+    settled(page)
+    page.get_by_role("button", name=label).click()
+
+
 def choose(page: Page, label: str, option: str) -> None:
     """Choose from a list; one that a run of the page closes in between is opened again."""
     wanted = page.get_by_role("option", name=option, exact=True)
     for _ in range(10):
-        expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+        settled(page)
         page.get_by_role("combobox", name=label, exact=True).click()
         with suppress(TimeoutError):
             wanted.click(timeout=2_000)

@@ -10,7 +10,7 @@ import bundles
 import driving
 import httpx
 import pytest
-from driving import banner, choose
+from driving import banner, choose, press, settled
 from playwright.sync_api import Page, expect
 
 from persuadable.service.store import Store
@@ -37,7 +37,7 @@ def page(running: tuple[httpx.Client, str]) -> Iterator[Page]:
 
 
 def say(page: Page, label: str, text: str) -> None:
-    expect(page.locator("[data-test-script-state=notRunning]")).to_be_attached()
+    settled(page)
     box = page.get_by_role("textbox", name=label, exact=True)
     expect(box).to_have_count(1)
     box.fill(text)
@@ -89,12 +89,12 @@ def test_a_case_is_claimed_and_approved(page: Page, running: tuple[httpx.Client,
     expect(page.locator(".stPlotlyChart").first).to_contain_text("threshold")
     expect(page.get_by_text("Say your name above to claim this case.")).to_be_visible()
     say(page, "Your name", "Ada")
-    page.get_by_role("button", name="Claim this case").click()
+    press(page, "Claim this case")
     expect(banner(page, "It is yours")).to_be_visible()
     (claimed,) = cases(service, "claimed")
     assert (claimed["decision_id"], claimed["claim"]["by"]) == (first["decision_id"], "Ada")
     say(page, "Why (if you like)", "a regular")
-    page.get_by_role("button", name=f"Approve: {first['proposed']}").click()
+    press(page, f"Approve: {first['proposed']}")
     expect(banner(page, f"Approved: {first['proposed']}")).to_contain_text("They said: a regular")
     (approved,) = cases(service, "approved")
     decision = service.get(f"/v1/decisions/{approved['resolution']['decision_id']}").json()
@@ -107,14 +107,14 @@ def test_an_override_needs_a_reason(page: Page, running: tuple[httpx.Client, str
     service, _ = running
     second = cases(service)[0]
     choose(page, "Case", name_of(second))
-    page.get_by_role("button", name="Claim this case").click()
+    press(page, "Claim this case")
     expect(banner(page, "It is yours")).to_be_visible()
     other = next(action for action in second["actions"] if action != second["proposed"])
     choose(page, "Give instead", other)
-    page.get_by_role("button", name="Override").click()
+    press(page, "Override")
     expect(banner(page, "Say why")).to_be_visible()
     say(page, "Why", "complained last week")
-    page.get_by_role("button", name="Override").click()
+    press(page, "Override")
     expect(banner(page, f"Overridden: {other}")).to_contain_text("complained last week")
     (overridden,) = cases(service, "overridden")
     assert overridden["resolution"]["action"] == other
@@ -127,7 +127,7 @@ def test_a_case_that_somebody_else_takes_is_said_to_be_theirs(page: Page, runnin
     expect(page.get_by_role("button", name="Claim this case")).to_be_visible()
     place = f"/v1/reviews/{third['decision_id']}"
     service.post(f"{place}/claim", json={"reviewer": "Bob"}).raise_for_status()
-    page.get_by_role("button", name="Claim this case").click()
+    press(page, "Claim this case")
     expect(banner(page, "Somebody else has this case")).to_contain_text("Bob looks at this case since")
     expect(page.get_by_role("button", name="Claim this case")).to_have_count(0)
     service.post(f"{place}/release", json={"reviewer": "Bob"}).raise_for_status()
@@ -138,9 +138,9 @@ def test_a_case_can_be_given_back(page: Page, running: tuple[httpx.Client, str])
     driving.go(page, "Live")
     driving.go(page, "Reviews")
     expect(page.get_by_role("textbox", name="Your name", exact=True)).to_have_value("Ada")
-    page.get_by_role("button", name="Claim this case").click()
+    press(page, "Claim this case")
     expect(banner(page, "It is yours")).to_be_visible()
-    page.get_by_role("button", name="Release").click()
+    press(page, "Release")
     expect(banner(page, "Given back")).to_be_visible()
     assert cases(service, "claimed") == []
 
@@ -165,18 +165,19 @@ def test_the_next_case_is_the_most_pressing_that_nobody_has(page: Page, running:
     choose(page, "Reason", "any reason")
     first, second, third = (case["decision_id"] for case in cases(service)[:3])
     choose(page, "Case", name_of(cases(service)[0]))
-    page.get_by_role("button", name="Claim this case").click()
+    press(page, "Claim this case")
     expect(banner(page, "It is yours")).to_be_visible()
+    settled(page)
     page.keyboard.press("Control+Enter")
     expect(banner(page, "Approved:")).to_be_visible()
     service.post(f"/v1/reviews/{second}/claim", json={"reviewer": "Bob"}).raise_for_status()
-    page.get_by_role("button", name="Claim the next case").click()
+    press(page, "Claim the next case")
     expect(banner(page, "It is yours")).to_be_visible()
     mine = [case["decision_id"] for case in cases(service, "claimed") if case["claim"]["by"] == "Ada"]
     assert mine == [third]
     assert first in [case["decision_id"] for case in cases(service, "approved")]
     expect(banner(page, "It waits since")).to_be_visible()
-    page.get_by_role("button", name="Release").click()
+    press(page, "Release")
     expect(banner(page, "Given back")).to_be_visible()
     service.post(f"/v1/reviews/{second}/release", json={"reviewer": "Bob"}).raise_for_status()
 
@@ -187,11 +188,11 @@ def test_an_erased_case_is_said_to_be_gone(page: Page, running: tuple[httpx.Clie
     driving.go(page, "Reviews")
     case = cases(service)[0]
     choose(page, "Case", name_of(case))
-    page.get_by_role("button", name="Claim this case").click()
+    press(page, "Claim this case")
     expect(banner(page, "It is yours")).to_be_visible()
     store = Store.open(f"sqlite:///{folder / 'store.db'}")
     assert store.erase(case["unit"]).decisions == 1
     store.close()
-    page.get_by_role("button", name=f"Approve: {case['proposed']}").click()
+    press(page, f"Approve: {case['proposed']}")
     expect(banner(page, "The case you looked at is gone")).to_be_visible()
     expect(page.get_by_role("combobox", name="Case", exact=True)).to_be_visible()

@@ -10,7 +10,7 @@ import persuadable as ps
 from persuadable.effects.calibrated import score_effects
 from persuadable.effects.maps import EffectMap
 from persuadable.engine import Trees
-from persuadable.errors import ActionError, DataError, OutcomeError, ParameterError
+from persuadable.errors import ActionError, DataError, NotFittedError, OutcomeError, ParameterError
 from persuadable.log import DecisionLog
 from persuadable.policies import ArchetypeBeliefs, archetypes, economics
 from persuadable.policies.archetypes.beliefs import OWN, Belief
@@ -161,6 +161,41 @@ def test_what_cannot_be_learned_about_is_refused(taught):
     still = ps.effects.XLearner(trees=TREES, loss="squared").fit(constant)
     with pytest.raises(DataError, match="same for everybody"):
         ArchetypeBeliefs.learn(constant, still)
+
+
+def test_what_was_never_fitted_is_refused(taught):
+    train, learner, level, _ = taught
+    raw = ps.effects.XLearner()
+    for unfitted in (raw, ps.effects.CalibratedEffects(raw), ps.effects.XLearner):
+        with pytest.raises(NotFittedError, match="is not fitted"):
+            archetypes(train, unfitted, level, MONEY)
+    with pytest.raises(NotFittedError, match="XLearner is not fitted"):
+        ArchetypeBeliefs.learn(train, raw)
+    with pytest.raises(ParameterError, match="beliefs is a float"):
+        archetypes(train, learner, level, MONEY, beliefs=0.5)
+    with pytest.raises(ParameterError, match="not a DecisionLog"):
+        ArchetypeBeliefs.learn(train.features, learner)
+
+
+@pytest.mark.parametrize(("folds", "used"), [(2, 3), (4, 4)])
+def test_the_curve_counts_the_rows_that_out_of_fold_effects_learned_from(monkeypatch, folds, used):
+    """Out-of-fold effects come from the learner's own folds, three at least."""
+    seen = []
+
+    def watched(scores, weight, own, smaller, folds=FOLDS):
+        seen.append(folds)
+        return learning_curve(scores, weight, own, smaller, folds)
+
+    monkeypatch.setitem(ArchetypeBeliefs.learn.__func__.__globals__, "learning_curve", watched)
+    train = WORLD.sample(2_000, 8)
+    ArchetypeBeliefs.learn(train, ps.effects.DRLearner(trees=TREES, n_folds=folds).fit(train))
+    assert seen == [used]
+
+
+def test_a_belief_about_a_mean_of_nothing_is_that_there_is_nothing():
+    line = EffectMap(np.array([0.0]), np.array([0.0]), 1.0)
+    told = Belief(line, doubt=0.5, size=10.0).posterior(np.array([0.0]), None, above=5.0, below=-np.inf)
+    assert told.above.tolist() == [0.0]
 
 
 def test_where_no_part_can_be_fitted_as_much_is_missed_as_is_known(monkeypatch):

@@ -95,6 +95,7 @@ def test_a_column_that_names_people_is_refused() -> None:
         (("--value-per-conversion", "-1", "--cost-per-contact", "1"), "--value-per-conversion is -1"),
         (("--cost-per-contact", "1"), "Pass --value-per-conversion and --cost-per-contact, or neither."),
         (("--review", "0.1", "--resamples", "0"), "--resamples is 0, and a review must know"),
+        (("--drop", "visit", "--through", "visit"), "Column 'visit' is dropped and used"),
         (("--control", "nobody"), "Pass --control one of ['none', 'shown']"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -106,6 +106,9 @@ Resamples = Annotated[
 ]
 
 
+ROLES: Final = ("action", "outcomes", "cost", "features", "categorical", "unit", "time", "weight")
+
+
 def read(path: Path, *, drop: tuple[str, ...], **roles: Any) -> DecisionLog:
     """The file as a log."""
     from persuadable.log import DecisionLog, reading
@@ -114,6 +117,10 @@ def read(path: Path, *, drop: tuple[str, ...], **roles: Any) -> DecisionLog:
     unknown = [name for name in drop if name not in frame.columns]
     if unknown:
         raise ParameterError(f"There is no column {unknown[0]!r} to drop", remedy=f"The columns are {frame.columns}.")
+    used = (roles.get(role) or () for role in ROLES)
+    wanted = {name for told in used for name in ((told,) if isinstance(told, str) else told)}
+    if twice := [name for name in drop if name in wanted]:
+        raise ParameterError(f"Column {twice[0]!r} is dropped and used", remedy="Leave it out of --drop.")
     return DecisionLog.from_frame(frame.drop(drop), name=reading.stem(path), **roles)
 
 

@@ -207,8 +207,8 @@ def _archetypes(told: list[Part] | None) -> Iterator[Section]:
         (*(("treatment",) if several else ()), *heads, "expected wrong", "verdict"),
         rows,
         caption="On held-out rows",
-        note="Nobody's kind is ever seen. Claimed is what the model's own intervals imply, and far too good; expected "
-        "puts predictions on the scale of the held-out rows, and is still too low.",
+        note="Nobody's kind is ever seen. Claimed is what was learned on the training rows about how far "
+        "predictions miss; expected puts that on the scale of the held-out rows. Both are estimates.",
     )
     marks = tuple(
         (row["archetype"], mark["feature"], number(mark["members"], 3), number(mark["others"], 3), mark["standardised"])
@@ -385,9 +385,8 @@ def _review(told: Part | None) -> Iterator[Section]:
         tuple((code, count, meanings.get(code, "")) for code, count in told["reasons"].items()),
         caption="Reasons; a decision can have several",
     )
-    yield Section(
-        "Review", (facts, told["rule"], table, f"Overrides: {told['overrides']}"), "Which decisions do people make?"
-    )
+    reasons = (table, f"Overrides: {told['overrides']}") if told["reasons"] else ()
+    yield Section("Review", (facts, told["rule"], *reasons), "Which decisions do people make?")
 
 
 def _left_out(parts: list[str]) -> Iterator[Section]:

@@ -268,8 +268,18 @@ def _alarms(audit: Fairness) -> list[dict[str, Any]]:
 
 def _review(study: Study) -> dict[str, Any]:
     review, queue = study.review, study.queue
-    if review is None or queue is None:
+    if study.plan.review is None:
         return {}
+    if review is None or queue is None:
+        nobody = "The policy treats nobody, so there is nothing to look at."
+        return {
+            "load": study.plan.review,
+            "rule": nobody,
+            "queued": 0.0,
+            "reasons": {},
+            "meanings": {},
+            "overrides": OVERRIDES,
+        }
     return {
         "load": review.load,
         "rule": str(review),

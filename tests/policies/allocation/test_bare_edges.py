@@ -37,7 +37,7 @@ NOTHING = np.zeros((3, 3), dtype=bool)
         ({"groups": ["a", None, "b"], "constraints": [Parity()]}, DataError, "no label for 1 units"),
         ({"actions": ["no", "mail", "mail"]}, ActionError, "3 actions, 2 different"),
         ({"tolerance": -1.0, "caps": {1: 1}}, ParameterError, "tolerance is -1"),
-        ({"tolerance": 1.0}, ParameterError, "tolerance is 1"),
+        ({"tolerance": 1.5}, ParameterError, "tolerance is 1.5"),
         ({"tolerance": "fine"}, ParameterError, "tolerance is 'fine'"),
     ],
 )

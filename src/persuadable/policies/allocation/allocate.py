@@ -24,7 +24,7 @@ __all__ = ["allocate", "allocated", "checked_limits", "look_at_scale"]
 
 MANY = 100  # units worth an offer: so many at a budget that pays for none, or for a hundred times all, are no accident
 FAR_OFF = 100.0
-TOLERANCE = "Pass the relative gap that is good enough, between 0 and 1, 1e-6 for example."
+TOLERANCE = "Pass the relative gap that is good enough, above 0 and at most 1, 1e-6 for example."
 
 
 def allocate(
@@ -107,7 +107,7 @@ def allocate(
     n_threads = LocalEngine(threads).n_threads
     if not isinstance(caps or {}, Mapping):
         raise ParameterError(f"caps is {caps!r}"[:160], remedy="Pass {label of the action: most units}.")
-    if not 0.0 < checked_amount(tolerance, "tolerance", TOLERANCE) < 1.0:
+    if not 0.0 < checked_amount(tolerance, "tolerance", TOLERANCE) <= 1.0:
         raise ParameterError(f"tolerance is {tolerance!r}", remedy=TOLERANCE)
     if caps or constraints:
         return _by_prices(problem, limits, labels, caps or {}, constraints, groups, n_threads, tolerance)

@@ -193,6 +193,14 @@ def archetypes(
         raise ParameterError(
             f"economics is a {type(economics).__name__}", remedy="Make them: ps.policies.economics(50.0, 0.2)."
         )
+    if beliefs is not None and not isinstance(beliefs, ArchetypeBeliefs):
+        raise ParameterError(
+            f"beliefs is a {type(beliefs).__name__}",
+            remedy="Learn them: ps.policies.ArchetypeBeliefs.learn(train, learner, baseline).",
+        )
+    if _is_model(effect) and not hasattr(effect, "actions_"):
+        name = effect.__name__ if isinstance(effect, type) else type(effect).__name__
+        raise NotFittedError(f"The {name} is not fitted", remedy="Call fit(train) before.")
     limits = ArchetypeThresholds.of(economics, harm, sure, confidence)
     chosen, n = _checked_actions(actions), count_rows(units)
     space = effect.actions_ if _is_model(effect) else getattr(units, "actions", None) or _numbered(effect)

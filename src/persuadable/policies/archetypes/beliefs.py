@@ -13,6 +13,7 @@ from persuadable.policies.base import Floats
 
 __all__ = ["Belief", "Believed"]
 
+LEAST: Final = 1e-150  # of a positive mean: a limit over it must stay finite
 #: Of the doubt, what goes by the unit's own standard error; the rest is everybody's, for refits are few.
 OWN: Final = 0.9
 
@@ -56,7 +57,7 @@ class Belief:
         """
         mean = self.scale(predicted)
         if self.size is not None:
-            return self._positive(np.maximum(mean, np.finfo(np.float64).tiny), above, below)
+            return self._positive(np.maximum(mean, LEAST), above, below)
         relative = np.ones(mean.shape)
         if stderr is not None and self.error:
             relative = np.sqrt(1.0 - OWN + OWN * (stderr / self.error) ** 2)

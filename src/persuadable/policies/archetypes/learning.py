@@ -14,10 +14,18 @@ from persuadable.effects.calibrated import CalibratedEffects, score_effects
 from persuadable.effects.fitting import clone
 from persuadable.effects.learner import Learner
 from persuadable.effects.maps import fit_map
-from persuadable.errors import ActionError, DataError, OutcomeError, ParameterError, PersuadableError
+from persuadable.errors import (
+    ActionError,
+    DataError,
+    NotFittedError,
+    OutcomeError,
+    ParameterError,
+    PersuadableError,
+)
 from persuadable.features import Features
 from persuadable.fingerprint import Fingerprint
 from persuadable.log import DecisionLog
+from persuadable.log.checks import require_log
 from persuadable.policies.archetypes.beliefs import Belief
 from persuadable.policies.base import Floats
 from persuadable.policies.explore.outlook import net_stderr
@@ -58,7 +66,11 @@ class Curve(NamedTuple):
 
 
 def learning_curve(
-    scores: Floats, weight: Floats, own: Floats, smaller: Mapping[int, list[tuple[NDArray[Any], NDArray[np.bool_]]]]
+    scores: Floats,
+    weight: Floats,
+    own: Floats,
+    smaller: Mapping[int, list[tuple[NDArray[Any], NDArray[np.bool_]]]],
+    folds: int = FOLDS,
 ) -> Curve:
     """How much the truth τ varies, seen from how much better it is predicted from more rows.
 
@@ -69,13 +81,13 @@ def learning_curve(
     Args:
         scores: (n,) scores.
         weight: (n,) row weights.
-        own: (n,) out-of-fold predictions, from ``FOLDS`` folds.
+        own: (n,) out-of-fold predictions, from ``folds`` folds.
         smaller: k → predictions (n,) of models fitted on a k-th of the rows, and the rows each did not see. Where no
             part could be fitted, as much again is taken to be missing as is known.
     """
     w = weight / weight.sum()
     everywhere = np.ones(scores.size, dtype=np.bool_)
-    told = [(FOLDS / (FOLDS - 1), [(own, everywhere)]), *((float(k), models) for k, models in smaller.items())]
+    told = [(folds / (folds - 1), [(own, everywhere)]), *((float(k), models) for k, models in smaller.items())]
     x, c, influence = [], [], []
     for factor, models in told:
         parts = [_explained(scores, p, w, rows) for p, rows in models]
@@ -141,16 +153,20 @@ class ArchetypeBeliefs:
 
         Raises:
             ParameterError: the model is no learner, or was fitted on another log.
+            NotFittedError: it is not fitted.
             OutcomeError: the model knows no effect on the outcome.
             ActionError, PropensityError: as for ``score_effects``.
             DataError: the outcome never differs.
         """
+        require_log(log, "ArchetypeBeliefs.learn")
         model = effect.learner if isinstance(effect, CalibratedEffects) else effect
         if not isinstance(model, Learner):
             raise ParameterError(
                 f"Beliefs cannot be learned about a {type(effect).__name__}, which cannot be refitted here",
                 remedy="Pass a fitted learner, or CalibratedEffects of one; or leave beliefs= out.",
             )
+        if not hasattr(model, "fitted_on"):
+            raise NotFittedError(f"The {type(model).__name__} is not fitted", remedy="Call fit(log) before.")
         if not model.fitted_on.same_rows(log.fingerprint):
             raise ParameterError(
                 "The effects were fitted on another log", remedy="Pass the training log: the models are refitted on it."
@@ -177,7 +193,7 @@ class ArchetypeBeliefs:
         for a in range(1, log.n_actions):
             rows = possible[:, a]
             parts = {k: [(p[rows, a], seen[rows]) for p, seen in models] for k, models in smaller.items()}
-            curve = learning_curve(scores[rows, a], weight[rows], own[rows, a], parts)
+            curve = learning_curve(scores[rows, a], weight[rows], own[rows, a], parts, max(model.n_folds, 3))
             spread = None if error is None else error[rows[some], a - 1]
             beliefs[a] = _belief(curve, scores[rows, a], weight[rows], own[rows, a], spread, d)
         level = _baseline_belief(log, baseline, name) if isinstance(baseline, ResponseModel) else None
