@@ -22,8 +22,9 @@ from persuadable.fingerprint import Fingerprint
 from persuadable.log import DecisionLog, checks
 from persuadable.log.views import half_sample
 
-__all__ = ["clone", "fit_each", "fit_many", "out_of_fold_effects", "shared"]
+__all__ = ["LEAST_FOLDS", "clone", "fit_each", "fit_many", "out_of_fold_effects", "shared"]
 
+LEAST_FOLDS = 3  # out-of-fold effects need as many
 Vector = NDArray[np.float64]
 Order = tuple[Learner, str]
 
@@ -166,7 +167,7 @@ def out_of_fold_effects(
                 f"The {type(learner).__name__} was fitted on another log",
                 remedy="Pass the log it was fitted on; on other rows use effect().",
             )
-    n_folds = int(folds.max()) + 1 if folds is not None else n_folds or max(learners[0].n_folds, 3)
+    n_folds = int(folds.max()) + 1 if folds is not None else n_folds or max(learners[0].n_folds, LEAST_FOLDS)
     if n_folds < 3:
         raise ParameterError(f"Out-of-fold effects need at least 3 folds, got {n_folds}")
     folds = log.folds(n_folds, learners[0].random_state + 1) if folds is None else folds

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from persuadable.effects.arrays import Effects
 from persuadable.effects.calibrated import score_effects
 from persuadable.effects.contest import Candidate, Rows, choose
-from persuadable.effects.fitting import clone, out_of_fold_effects
+from persuadable.effects.fitting import LEAST_FOLDS, clone, out_of_fold_effects
 from persuadable.effects.learner import Learner
 from persuadable.effects.pooling import shrunk_weights, stacked_weight
 from persuadable.errors import NotFittedError, OutcomeError, ParameterError
@@ -31,7 +31,6 @@ __all__ = ["SegmentDecision", "SegmentLearner", "SegmentWeight"]
 Vector = NDArray[np.float64]
 Codes = NDArray[np.intp]
 Choice = Literal["global", "pooled", "segments"]
-LEAST_FOLDS = 3  # out-of-fold effects need as many
 WORDS = {
     "global": "one model for all segments",
     "pooled": "segment models, drawn to the one for all",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from persuadable.design.power import is_number
 from persuadable.errors import NotFittedError, ParameterError
 from persuadable.fingerprint import Fingerprint
 from persuadable.policies.allocation_state import read_into, told_of
@@ -184,7 +185,7 @@ class AllocationPolicy(DrawnPolicy):
         )
         _require_least(self.averse, "averse", 0.0, "Pass how many standard errors to take off; 0 for none.", none=False)
         level = self.evidence
-        if level is not None and not (_is_number(level) and 0.0 < level < 1.0):
+        if level is not None and not (is_number(level) and 0.0 < level < 1.0):
             raise ParameterError(
                 f"evidence is {level!r}", remedy="Pass a level between 0 and 1, such as 0.01, or None."
             )
@@ -356,7 +357,7 @@ class AllocationPolicy(DrawnPolicy):
             ParameterError: an empty population or a negative amount.
             NotFittedError: before ``calibrate``.
         """
-        if not (population > 0 and _is_number(amount) and amount >= 0):
+        if not (population > 0 and is_number(amount) and amount >= 0):
             raise ParameterError(
                 f"an amount of {amount!r} for a population of {population!r}",
                 remedy="Pass how much can be spent and how many units there are.",
@@ -440,12 +441,8 @@ def _held_out(model: EffectModel, log: DecisionLog, outcome: str) -> Floats:
     return finite_effects(held_out_effects(model, log, outcome), outcome)
 
 
-def _is_number(told: Any) -> bool:
-    return isinstance(told, int | float | np.number) and not isinstance(told, bool)
-
-
 def _require_least(told: Any, name: str, least: float, remedy: str, *, none: bool = True) -> None:
     if told is None and none:
         return
-    if not (_is_number(told) and least <= told <= sys.float_info.max):
+    if not (is_number(told) and least <= told <= sys.float_info.max):
         raise ParameterError(f"{name} is {told!r}, not a number from {least:g}", remedy=remedy)

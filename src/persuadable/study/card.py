@@ -271,10 +271,9 @@ def _review(study: Study) -> dict[str, Any]:
     if study.plan.review is None:
         return {}
     if review is None or queue is None:
-        nobody = "The policy treats nobody, so there is nothing to look at."
         return {
             "load": study.plan.review,
-            "rule": nobody,
+            "rule": words.NOTHING_TO_REVIEW,
             "queued": 0.0,
             "reasons": {},
             "meanings": {},

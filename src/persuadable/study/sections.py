@@ -14,6 +14,7 @@ from persuadable.report.charts import Series, intervals_across
 from persuadable.report.content import Block
 from persuadable.report.words import interval, level, number, percent
 from persuadable.study.result import Study
+from persuadable.study.words import NOTHING_TO_REVIEW
 from persuadable.value import ArchetypeTable, Estimate, Fairness, GroupFairness, PolicyReturns, Ratio, Returns
 
 __all__ = ["archetype_sections", "economics_sections", "fairness_sections", "returns_blocks", "review_sections"]
@@ -374,7 +375,7 @@ def review_sections(study: Study) -> Iterator[Section]:
         return
     question = "Which decisions should a person look at?"
     if study.review is None or study.queue is None:
-        yield Section("Review", ("The policy treats nobody, so there is nothing to look at.",), question)
+        yield Section("Review", (NOTHING_TO_REVIEW,), question)
         return
     queue = study.queue
     facts = Facts(

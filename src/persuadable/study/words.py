@@ -9,10 +9,22 @@ from persuadable.report.words import interval, level, number, p_phrase, percent
 from persuadable.study.result import Study
 from persuadable.study.run import RESPONSE
 
-__all__ = ["SUSPICIOUS", "THIN", "comparison_doubts", "disbelief", "doubts", "estimand", "limits", "thin", "verdict"]
+__all__ = [
+    "NOTHING_TO_REVIEW",
+    "SUSPICIOUS",
+    "THIN",
+    "comparison_doubts",
+    "disbelief",
+    "doubts",
+    "estimand",
+    "limits",
+    "thin",
+    "verdict",
+]
 
 SUSPICIOUS = 0.01
 """p-value of the balance tests below which the comparison is called into question."""
+NOTHING_TO_REVIEW = "The policy treats nobody, so there is nothing to look at."
 THIN = 100
 """Held-out rows of an arm with a yes-or-no outcome, below which the arm is called thin."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from persuadable.design.power import is_number
 from persuadable.errors import DataError, NotFittedError, ParameterError
 from persuadable.fingerprint import Fingerprint
 from persuadable.params import Parameters
@@ -20,7 +21,6 @@ from persuadable.policies.archetypes.thresholds import (
     LABELS,
     Action,
     ArchetypeThresholds,
-    is_number,
     kinds,
     membership_probabilities,
 )

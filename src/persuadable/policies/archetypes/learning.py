@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from persuadable.effects.calibrated import CalibratedEffects, score_effects
-from persuadable.effects.fitting import clone
+from persuadable.effects.fitting import LEAST_FOLDS, clone
 from persuadable.effects.learner import Learner
 from persuadable.effects.maps import fit_map
 from persuadable.errors import (
@@ -193,7 +193,7 @@ class ArchetypeBeliefs:
         for a in range(1, log.n_actions):
             rows = possible[:, a]
             parts = {k: [(p[rows, a], seen[rows]) for p, seen in models] for k, models in smaller.items()}
-            curve = learning_curve(scores[rows, a], weight[rows], own[rows, a], parts, max(model.n_folds, 3))
+            curve = learning_curve(scores[rows, a], weight[rows], own[rows, a], parts, max(model.n_folds, LEAST_FOLDS))
             spread = None if error is None else error[rows[some], a - 1]
             beliefs[a] = _belief(curve, scores[rows, a], weight[rows], own[rows, a], spread, d)
         level = _baseline_belief(log, baseline, name) if isinstance(baseline, ResponseModel) else None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from persuadable.design.power import is_number
 from persuadable.errors import ParameterError
 from persuadable.policies.base import Floats
 from persuadable.policies.economics import Economics
@@ -23,7 +24,6 @@ __all__ = [
     "Action",
     "ArchetypeThresholds",
     "composition",
-    "is_number",
     "kinds",
     "membership_probabilities",
 ]
@@ -100,11 +100,6 @@ class ArchetypeThresholds:
         if archetype == "Persuadable":
             return self.pays, math.inf
         return (-math.inf, -self.harm) if archetype == "Do-Not-Disturb" else (-self.harm, self.pays)
-
-
-def is_number(value: object) -> bool:
-    """Whether it is a number, which True is not."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def membership_probabilities(

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from persuadable.design.power import is_number
 from persuadable.errors import DataError, ParameterError
 from persuadable.policies.base import Flags, Floats
 
@@ -55,7 +56,7 @@ def weights(weight: ArrayLike, n: int) -> Floats:
 
 
 def share(name: str, value: Any) -> float:
-    if not _is_number(value) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise ParameterError(f"{name} is {value!r}", where="review", remedy="Pass a share, from 0 to 1.")
     return float(value)
 
@@ -68,14 +69,10 @@ def tail(name: str, value: Any) -> float:
 
 
 def amount(name: str, value: Any, least: float) -> float:
-    if not _is_number(value) or not least <= float(value) <= LARGEST:
+    if not is_number(value) or not least <= float(value) <= LARGEST:
         kind = "a finite number" if least < 0 else f"a finite number of {least:g} or more"
         raise ParameterError(f"{name} is {value!r}", where="review", remedy=f"Pass {kind}.")
     return float(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def stored(value: Any, least: float = -LARGEST) -> float:
